@@ -1,0 +1,33 @@
+/* What a child process is given by the master at its fork, and what both kinds of children do alike:
+ * noticing that the master died, heartbeats, signals. */
+#ifndef CHILD_H
+#define CHILD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct conf;
+struct event_base;
+struct shm;
+
+/* Everything is borrowed and lives as long as the process. */
+struct child_start {
+	const struct conf *conf;
+	struct shm *shm;
+	unsigned number;     /* child number in shm */
+	uint64_t generation; /* its own, opened by the master */
+	int life_fd;         /* read end of a pipe that the master holds: end of file when it is gone */
+	int listen_fd;       /* a listener's own listening socket (non-blocking); -1 for gc */
+};
+
+struct child;
+
+/* In the child, after the fork: arms PR_SET_PDEATHSIG (SIGKILL), the life pipe, TERM/INT and a heartbeat every second in `base`.
+ * `drain` is called once, from the loop, when TERM or INT came. A dead master ends the process at once.
+ * Owned by the caller. */
+struct child *child_begin(struct event_base *base, const struct child_start *start, void (*drain)(void *arg), void *arg);
+/* Says CHILD_READY in shm: the master counts the child as up. */
+void child_ready(struct child *c);
+void child_end(struct child **c);
+
+#endif

@@ -1,0 +1,94 @@
+/* The index: the one file with lmdb.h. Databases `objects`, `leases`, `names`, `proofs`, and the shared
+ * array `usage` (when an object was last used). Values in, values out; LMDB's quirks (map full, map
+ * resized, reader slots, the writer's lock) end here. Records are versioned; keys longer than LMDB's limit
+ * are replaced by their SHA-256.
+ *
+ * Open it after fork, once a process; never in the master. No transaction spans two calls, so nothing is
+ * held across a return to the event loop. Policy on leases is lease.c's.
+ */
+#ifndef INDEX_H
+#define INDEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "digest.h"
+
+enum index_result {
+	INDEX_OK,
+	INDEX_MISS,  /* there is no such record */
+	INDEX_ERROR, /* LMDB failed; logged once, where it was known; the caller goes on without the index */
+};
+
+enum object_kind { OBJECT_BLOB = 1, OBJECT_MANIFEST = 2 };
+
+enum { INDEX_MEDIA_TYPE_SIZE = 128, INDEX_NO_USAGE = UINT32_MAX };
+
+struct index_object {
+	uint8_t kind; /* enum object_kind */
+	uint64_t size;                          /* bytes */
+	int64_t fetched_at;                     /* seconds since 1970 */
+	int64_t verified_at;                    /* when its bytes were last hashed */
+	uint32_t usage;                         /* slot in the usage array; set by index_put_object */
+	char media_type[INDEX_MEDIA_TYPE_SIZE]; /* "" when not known */
+};
+
+struct index_lease {
+	uint32_t listener;   /* owner */
+	uint64_t generation; /* the owner's, when it took the lease */
+	uint64_t id;         /* names the part file; never 0, never the same twice */
+	uint32_t slot;       /* fill slot … */
+	uint64_t seq;        /* … and its sequence number */
+	uint64_t deadline;   /* clock_ms: free after that, unless the fill made progress since */
+};
+
+struct index;
+
+/* Opens or makes the environment in the folder `dir` (made when missing, mode 0700). NULL: said why in the log.
+ * Owned by the caller. */
+struct index *index_open(const char *dir);
+void index_close(struct index **ix);
+
+enum index_result index_get_object(struct index *ix, const struct digest *d, struct index_object *o);
+enum index_result index_put_object(struct index *ix, const struct digest *d, const struct index_object *o);
+enum index_result index_delete_object(struct index *ix, const struct digest *d);
+
+/* One write transaction over one digest: `decide` sees what is recorded and changes it in place.
+ * lease.c's only tool. `decide` may run more than once and must not block or keep pointers. */
+struct index_entry {
+	bool has_object, has_lease; /* what is there; on return, what shall be there */
+	struct index_object object;
+	struct index_lease lease;
+};
+typedef void index_decide_fn(struct index_entry *e, void *arg);
+enum index_result index_update(struct index *ix, const struct digest *d, index_decide_fn *decide, void *arg);
+/* The same picture without a write transaction. INDEX_OK also when both are absent. */
+enum index_result index_look(struct index *ix, const struct digest *d, struct index_entry *e);
+
+/* Calls `each` for every lease (the transaction is renewed in between; no write from within). Stops when it returns false. */
+typedef bool index_lease_fn(const struct digest *d, const struct index_lease *l, void *arg);
+enum index_result index_each_lease(struct index *ix, index_lease_fn *each, void *arg);
+/* Likewise every object. */
+typedef bool index_object_fn(const struct digest *d, const struct index_object *o, void *arg);
+enum index_result index_each_object(struct index *ix, index_object_fn *each, void *arg);
+
+/* names: what was cached, in people's words. `upstream` is scheme://host[:port]. */
+enum index_result index_put_name(struct index *ix, const char *upstream, const char *repository,
+    const char *tag, const struct digest *d, int64_t seen_at);
+enum index_result index_get_name(struct index *ix, const char *upstream, const char *repository,
+    const char *tag, struct digest *d, int64_t *seen_at);
+/* proofs: this upstream has itself delivered the bytes of `d` (DESIGN.md section 6). */
+enum index_result index_put_proof(struct index *ix, const char *upstream, const struct digest *d);
+enum index_result index_get_proof(struct index *ix, const char *upstream, const struct digest *d);
+
+/* Object `o` was used now (wall clock, seconds): one atomic store in the usage array. */
+void index_touch(struct index *ix, const struct index_object *o, int64_t now);
+int64_t index_last_used(struct index *ix, const struct index_object *o);
+
+/* Flushes to disk; blocks for tens of milliseconds: the gc child only. */
+enum index_result index_sync(struct index *ix);
+/* Frees the reader slots of dead processes. Returns how many. */
+int index_reader_check(struct index *ix);
+
+#endif

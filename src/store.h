@@ -1,0 +1,68 @@
+/* The store: object files and part files below dataPath. Names, opening, renaming, walking; no policy, and
+ * no knowledge of the index. Every name is made from a struct digest, so no path comes from the wire.
+ *
+ *   objects/<algorithm>/<first two hex>/<hex>   the bytes, exactly
+ *   parts/<algorithm>:<hex>.<lease id, 16 hex>  fills in flight
+ *   index/                                      the index, and `state` (boot id, clean or not)
+ *   lock                                        held while a cache runs on this folder
+ */
+#ifndef STORE_H
+#define STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "digest.h"
+
+struct store;
+
+/* Takes the lock on `path` (folder made when missing). Returns a descriptor to keep, inherited over fork: the lock
+ * lasts until the last process that has it is gone. -1 with errno; EWOULDBLOCK: another cache has it and
+ * *holder is its pid (0: not known). Waits up to `wait_ms` for a holder that is already dead to let go. */
+int store_lock(const char *path, unsigned wait_ms, pid_t *holder) __attribute__((warn_unused_result));
+
+/* Opens the folders below `path`, making what is missing. On a read-only file system it opens what is there.
+ * NULL: said why in the log. Owned by the caller. */
+struct store *store_open(const char *path);
+void store_close(struct store **s);
+/* dataPath/index, borrowed. */
+const char *store_index_dir(const struct store *s);
+
+/* A descriptor (O_RDONLY, close-on-exec), owned by the caller, or -1 with errno. *size in bytes, *when not NULL. */
+int store_open_object(struct store *s, const struct digest *d, uint64_t *size) __attribute__((warn_unused_result));
+bool store_remove_object(struct store *s, const struct digest *d);
+
+/* A new, empty part, O_RDWR; `size` bytes are reserved (FALLOC_FL_KEEP_SIZE) when > 0, and ENOSPC says that they are not
+ * to be had (no part is left then). A file system that cannot reserve is not an error. */
+int store_create_part(struct store *s, const struct digest *d, uint64_t id) __attribute__((warn_unused_result));
+bool store_reserve(int part_fd, uint64_t size) __attribute__((warn_unused_result));
+/* For a follower: O_RDONLY. */
+int store_open_part(struct store *s, const struct digest *d, uint64_t id) __attribute__((warn_unused_result));
+/* A dead lease's part becomes `id`'s: renamed and opened O_RDWR. -1 with errno (ENOENT: there is none). */
+int store_inherit_part(struct store *s, const struct digest *d, uint64_t dead_id, uint64_t id) __attribute__((warn_unused_result));
+/* The part becomes the object (rename; makes the two-hex folder). */
+bool store_publish_part(struct store *s, const struct digest *d, uint64_t id) __attribute__((warn_unused_result));
+/* True also when there was none. */
+bool store_remove_part(struct store *s, const struct digest *d, uint64_t id);
+
+/* Calls `each` for every file in parts/; `known` is false for a name that is no part's (then d and id are unset).
+ * Returns how many it saw, -1 with errno. */
+typedef void store_part_fn(const char *name, bool known, const struct digest *d, uint64_t id, void *arg);
+int store_each_part(struct store *s, store_part_fn *each, void *arg);
+bool store_remove_part_file(struct store *s, const char *name);
+
+/* The mark of how the last run ended. */
+enum store_state {
+	STORE_NEW,          /* no mark: a new folder, or one from elsewhere */
+	STORE_CLEAN,        /* the last run ended cleanly */
+	STORE_CRASHED,      /* it did not, but the machine has not booted since: the index is whole */
+	STORE_MACHINE_DIED, /* it did not, and this is another boot: the index is not to be opened */
+};
+enum store_state store_read_state(struct store *s);
+/* Writes the mark: running (clean = false) or ended cleanly; durable when it returns true. */
+bool store_write_state(struct store *s, bool clean) __attribute__((warn_unused_result));
+/* Removes the index's files (not the mark): the files are the truth and it is made again. */
+bool store_drop_index(struct store *s) __attribute__((warn_unused_result));
+
+#endif
