@@ -183,6 +183,19 @@ hasher_final(struct hasher *h, struct digest *d)
 		panic("hash end failed");
 }
 
+bool
+hasher_is(const struct hasher *h, const struct digest *d)
+{
+	struct hasher copy = {EVP_MD_CTX_new(), h->algo};
+	struct digest now;
+
+	if (copy.ctx == NULL || EVP_MD_CTX_copy_ex(copy.ctx, h->ctx) != 1)
+		panic("cannot copy a hash");
+	hasher_final(&copy, &now);
+	EVP_MD_CTX_free(copy.ctx);
+	return digest_equal(&now, d);
+}
+
 void
 hasher_free(struct hasher **h)
 {

@@ -46,6 +46,8 @@ struct hasher *hasher_new(enum digest_algo algo);
 void hasher_update(struct hasher *h, const void *p, size_t n);
 /* Ends the hash and stores its digest; only hasher_free() may follow. */
 void hasher_final(struct hasher *h, struct digest *d);
+/* Is the digest of all bytes so far `d`? The hash may go on. */
+bool hasher_is(const struct hasher *h, const struct digest *d);
 void hasher_free(struct hasher **h);
 
 #endif

@@ -1,0 +1,580 @@
+/* Client connections: events, reading ahead, sending, closing. Limits of time are kept by one sweep over all
+ * connections four times a second, which costs less than a timer each. */
+#include "conn.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include "clock.h"
+#include "log.h"
+#include "tls.h"
+#include "xalloc.h"
+
+enum {
+	SWEEP_MS = 250,
+	LINGER_MS = 2000,
+	READ_BYTES = 65536,
+	TLS_BYTES = 65536,
+	LINGER_READS = 16, /* blocks that a lingering client may still send at a time */
+};
+
+struct conn {
+	LIST_ENTRY(conn) link;
+	struct conns *set;
+	struct tls *tls;
+	void *user;
+	struct buf in, out;
+	size_t out_first; /* bytes of `out` that go before the file range */
+	uint64_t file_offset, file_left, file_sent;
+	uint64_t phase_since, moved; /* clock_ms: when the phase began, when a byte last went out */
+	const char *finish_reason;   /* set: close when all is sent */
+	int fd, file_fd;
+	uint8_t phase;
+	bool reading, write_armed, shut;
+	struct event read_event, write_event;
+	char address[CONN_ADDRESS_SIZE];
+};
+
+LIST_HEAD(conn_list, conn);
+
+struct conns {
+	struct event_base *base;
+	struct conn_hooks hooks;
+	struct conn_limits limits;
+	struct conn_list open, closed;
+	struct event *sweep, *reap;
+	unsigned count;
+	void *user;
+	unsigned char scratch[READ_BYTES];
+};
+
+const char *
+conn_phase_name(enum conn_phase p)
+{
+	static const char *const names[] = {"idle", "reading", "busy", "linger", "closed"};
+
+	return names[p];
+}
+
+/* --- the two ways of moving bytes ---------------------------------------------------------------- */
+
+/* As tls_read(): bytes, 0 at the end, TLS_WANT_…, TLS_BROKEN. */
+static ssize_t
+move_in(struct conn *c, void *p, size_t n)
+{
+	ssize_t got;
+
+	if (c->tls != NULL)
+		return tls_read(c->tls, p, n);
+	do
+		got = recv(c->fd, p, n, 0);
+	while (got < 0 && errno == EINTR);
+	if (got >= 0)
+		return got;
+	return errno == EAGAIN ? TLS_WANT_READ : TLS_BROKEN;
+}
+
+static ssize_t
+move_out(struct conn *c, const void *p, size_t n, bool more)
+{
+	ssize_t sent;
+
+	if (c->tls != NULL)
+		return tls_write(c->tls, p, n);
+	do
+		sent = send(c->fd, p, n, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+	while (sent < 0 && errno == EINTR);
+	if (sent >= 0)
+		return sent;
+	return errno == EAGAIN ? TLS_WANT_WRITE : TLS_BROKEN;
+}
+
+/* A file range over TLS goes through memory; the same bytes are read again after a partial write. */
+static ssize_t
+move_file_tls(struct conn *c, size_t n)
+{
+	static unsigned char block[TLS_BYTES];
+	ssize_t got = pread(c->file_fd, block, n < sizeof(block) ? n : sizeof(block), (off_t)c->file_offset);
+
+	return got <= 0 ? TLS_BROKEN : tls_write(c->tls, block, (size_t)got);
+}
+
+static ssize_t
+move_file(struct conn *c, size_t n)
+{
+	off_t offset = (off_t)c->file_offset;
+	ssize_t sent;
+
+	if (c->tls != NULL)
+		return move_file_tls(c, n);
+	do
+		sent = sendfile(c->fd, c->file_fd, &offset, n);
+	while (sent < 0 && errno == EINTR);
+	if (sent > 0)
+		return sent;
+	if (sent < 0 && errno == EAGAIN)
+		return TLS_WANT_WRITE;
+	if (sent == 0 || (errno != EPIPE && errno != ECONNRESET))
+		log_warn("conn %s: sendfile at %llu: %s", c->address, (unsigned long long)c->file_offset,
+		    sent == 0 ? "the file is shorter than it was" : strerror(errno));
+	return TLS_BROKEN;
+}
+
+/* --- set ----------------------------------------------------------------------------------------- */
+
+static void
+reap(evutil_socket_t fd, short what, void *arg)
+{
+	struct conns *s = arg;
+	struct conn *c;
+
+	(void)fd;
+	(void)what;
+	while ((c = LIST_FIRST(&s->closed)) != NULL) {
+		LIST_REMOVE(c, link);
+		free(c);
+	}
+}
+
+static uint64_t
+time_limit(const struct conn *c)
+{
+	const struct conn_limits *l = &c->set->limits;
+
+	if (c->phase == CONN_LINGER && c->shut)
+		return c->phase_since + LINGER_MS;
+	if (conn_has_output(c))
+		return c->moved + l->io_timeout_ms;
+	switch ((enum conn_phase)c->phase) {
+	case CONN_IDLE:
+		return c->phase_since + l->keep_alive_ms;
+	case CONN_READING:
+		return c->phase_since + l->io_timeout_ms;
+	default:
+		return UINT64_MAX;
+	}
+}
+
+static const char *
+timeout_reason(const struct conn *c)
+{
+	if (c->phase == CONN_LINGER)
+		return c->finish_reason;
+	if (conn_has_output(c))
+		return "client takes no bytes";
+	return c->phase == CONN_IDLE ? "idle" : "request took too long";
+}
+
+static void
+sweep(evutil_socket_t fd, short what, void *arg)
+{
+	struct conns *s = arg;
+	struct conn *c, *next;
+	uint64_t now = clock_ms();
+
+	(void)fd;
+	(void)what;
+	for (c = LIST_FIRST(&s->open); c != NULL; c = next) {
+		next = LIST_NEXT(c, link);
+		if (now >= time_limit(c))
+			conn_close(c, timeout_reason(c));
+	}
+}
+
+struct conns *
+conns_new(struct event_base *base, const struct conn_hooks *hooks, const struct conn_limits *limits)
+{
+	struct conns *s = xcalloc(1, sizeof(*s));
+	struct timeval every = {0, SWEEP_MS * 1000};
+
+	s->base = base;
+	s->hooks = *hooks;
+	s->limits = *limits;
+	LIST_INIT(&s->open);
+	LIST_INIT(&s->closed);
+	s->reap = event_new(base, -1, 0, reap, s);
+	s->sweep = event_new(base, -1, EV_PERSIST, sweep, s);
+	if (s->reap == NULL || s->sweep == NULL || event_add(s->sweep, &every) != 0)
+		panic("cannot make the connections' timers");
+	return s;
+}
+
+void
+conns_free(struct conns **sp)
+{
+	struct conns *s = *sp;
+
+	if (s == NULL)
+		return;
+	while (!LIST_EMPTY(&s->open))
+		conn_close(LIST_FIRST(&s->open), "shutdown");
+	reap(-1, 0, s);
+	event_free(s->sweep);
+	event_free(s->reap);
+	free(s);
+	*sp = NULL;
+}
+
+unsigned
+conns_open(const struct conns *s)
+{
+	return s->count;
+}
+
+void
+conns_each(struct conns *s, void (*each)(struct conn *c, void *arg), void *arg)
+{
+	struct conn *c, *next;
+
+	for (c = LIST_FIRST(&s->open); c != NULL; c = next) {
+		next = LIST_NEXT(c, link);
+		each(c, arg);
+	}
+}
+
+/* --- events -------------------------------------------------------------------------------------- */
+
+static void
+want_read(struct conn *c, bool on)
+{
+	if (c->reading == on)
+		return;
+	c->reading = on;
+	if (on)
+		event_add(&c->read_event, NULL);
+	else
+		event_del(&c->read_event);
+}
+
+static void
+want_write(struct conn *c)
+{
+	if (!c->write_armed) {
+		c->write_armed = true;
+		event_add(&c->write_event, NULL);
+	}
+}
+
+/* What a lingering client still sends is read and thrown away. */
+static void
+linger_input(struct conn *c)
+{
+	for (int i = 0; i < LINGER_READS; i++) {
+		ssize_t n = move_in(c, c->set->scratch, sizeof(c->set->scratch));
+
+		if (n == TLS_WANT_READ || n == TLS_WANT_WRITE)
+			return;
+		if (n <= 0) {
+			conn_close(c, c->finish_reason);
+			return;
+		}
+	}
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+	size_t held = buf_len(&c->in), room = c->set->limits.input_bytes;
+	ssize_t n;
+
+	(void)fd;
+	(void)what;
+	if (c->phase == CONN_LINGER) {
+		linger_input(c);
+		return;
+	}
+	if (held >= room) {
+		want_read(c, false);
+		return;
+	}
+	room -= held;
+	n = move_in(c, c->set->scratch, room < sizeof(c->set->scratch) ? room : sizeof(c->set->scratch));
+	if (n == TLS_WANT_READ)
+		return;
+	if (n == TLS_WANT_WRITE) {
+		want_write(c);
+		return;
+	}
+	if (n <= 0) {
+		conn_close(c, n == 0 ? "client closed" : "client connection broke");
+		return;
+	}
+	buf_append(&c->in, c->set->scratch, (size_t)n);
+	c->set->hooks.input(c);
+	if (c->phase != CONN_CLOSED && c->tls != NULL && tls_pending(c->tls))
+		event_active(&c->read_event, EV_READ, 1);
+}
+
+static void
+on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+
+	(void)fd;
+	(void)what;
+	c->write_armed = false;
+	if (!conn_has_output(c)) { /* a TLS handshake that wanted to write */
+		if (c->tls != NULL)
+			event_active(&c->read_event, EV_READ, 1);
+		return;
+	}
+	if (conn_flush(c) && c->phase != CONN_LINGER)
+		c->set->hooks.drained(c);
+}
+
+/* --- life ---------------------------------------------------------------------------------------- */
+
+static void
+format_address(struct conn *c, const struct sockaddr *peer)
+{
+	const void *address = NULL;
+
+	if (peer->sa_family == AF_INET)
+		address = &((const struct sockaddr_in *)(const void *)peer)->sin_addr;
+	else if (peer->sa_family == AF_INET6)
+		address = &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
+	if (address == NULL || inet_ntop(peer->sa_family, address, c->address, sizeof(c->address)) == NULL)
+		strcpy(c->address, "-");
+}
+
+struct conn *
+conn_new(struct conns *s, int fd, struct tls *tls, const struct sockaddr *peer)
+{
+	struct conn *c = xcalloc(1, sizeof(*c));
+	int on = 1;
+
+	c->set = s;
+	c->fd = fd;
+	c->tls = tls;
+	c->file_fd = -1;
+	c->phase = CONN_READING;
+	c->phase_since = c->moved = clock_ms();
+	format_address(c, peer);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* fails on a Unix socket, harmlessly */
+	event_assign(&c->read_event, s->base, fd, EV_READ | EV_PERSIST, on_readable, c);
+	event_assign(&c->write_event, s->base, fd, EV_WRITE, on_writable, c);
+	LIST_INSERT_HEAD(&s->open, c, link);
+	s->count++;
+	want_read(c, true);
+	return c;
+}
+
+void
+conn_close(struct conn *c, const char *reason)
+{
+	if (c->phase == CONN_CLOSED)
+		return;
+	c->phase = CONN_CLOSED;
+	log_debug("conn %s: closed: %s", c->address, reason);
+	event_del(&c->read_event);
+	event_del(&c->write_event);
+	c->set->hooks.gone(c, reason);
+	tls_free(&c->tls);
+	close(c->fd);
+	c->fd = -1;
+	buf_free(&c->in);
+	buf_free(&c->out);
+	LIST_REMOVE(c, link);
+	LIST_INSERT_HEAD(&c->set->closed, c, link);
+	c->set->count--;
+	event_active(c->set->reap, EV_TIMEOUT, 1);
+}
+
+void
+conn_finish(struct conn *c, const char *reason)
+{
+	if (c->phase == CONN_CLOSED)
+		return;
+	c->finish_reason = reason;
+	conn_set_phase(c, CONN_LINGER);
+	buf_free(&c->in);
+	want_read(c, true);
+	conn_flush(c);
+}
+
+void
+conn_set_phase(struct conn *c, enum conn_phase p)
+{
+	if (c->phase == CONN_CLOSED)
+		return;
+	c->phase = (uint8_t)p;
+	c->phase_since = clock_ms();
+	if (p == CONN_IDLE) { /* an idle connection owns no buffers */
+		if (buf_len(&c->in) == 0)
+			buf_free(&c->in);
+		if (!conn_has_output(c))
+			buf_free(&c->out);
+	}
+}
+
+enum conn_phase
+conn_get_phase(const struct conn *c)
+{
+	return (enum conn_phase)c->phase;
+}
+
+const char *
+conn_address(const struct conn *c)
+{
+	return c->address;
+}
+
+struct buf *
+conn_input(struct conn *c)
+{
+	return &c->in;
+}
+
+void
+conn_consumed(struct conn *c)
+{
+	if (c->phase != CONN_CLOSED && buf_len(&c->in) < c->set->limits.input_bytes)
+		want_read(c, true);
+}
+
+/* --- output -------------------------------------------------------------------------------------- */
+
+struct buf *
+conn_output(struct conn *c)
+{
+	if (!conn_has_output(c))
+		c->moved = clock_ms();
+	return &c->out;
+}
+
+void
+conn_send(struct conn *c, const void *p, size_t n)
+{
+	if (c->phase != CONN_CLOSED)
+		buf_append(conn_output(c), p, n);
+}
+
+void
+conn_send_file(struct conn *c, int fd, uint64_t offset, uint64_t n)
+{
+	if (c->file_left > 0)
+		panic("conn: a second file range before the first was sent");
+	if (!conn_has_output(c))
+		c->moved = clock_ms();
+	c->out_first = buf_len(&c->out);
+	c->file_fd = fd;
+	c->file_offset = offset;
+	c->file_left = n;
+}
+
+bool
+conn_has_output(const struct conn *c)
+{
+	return buf_len(&c->out) > 0 || c->file_left > 0;
+}
+
+bool
+conn_sends_file(const struct conn *c)
+{
+	return c->file_left > 0;
+}
+
+uint64_t
+conn_file_bytes(const struct conn *c)
+{
+	return c->file_sent;
+}
+
+/* One piece of what is next in line. */
+static ssize_t
+send_piece(struct conn *c)
+{
+	size_t memory = c->file_left > 0 ? c->out_first : buf_len(&c->out);
+	ssize_t n;
+
+	if (memory > 0) {
+		n = move_out(c, buf_data(&c->out), memory, c->file_left > 0);
+		if (n > 0) {
+			buf_consume(&c->out, (size_t)n);
+			c->out_first -= c->file_left > 0 ? (size_t)n : 0;
+		}
+		return n;
+	}
+	n = move_file(c, c->file_left < CONN_TURN_BYTES ? (size_t)c->file_left : CONN_TURN_BYTES);
+	if (n > 0) {
+		c->file_offset += (uint64_t)n;
+		c->file_left -= (uint64_t)n;
+		c->file_sent += (uint64_t)n;
+	}
+	return n;
+}
+
+static void
+all_sent(struct conn *c)
+{
+	if (c->phase != CONN_LINGER || c->shut)
+		return;
+	c->shut = true;
+	c->phase_since = clock_ms();
+	if (c->tls == NULL && shutdown(c->fd, SHUT_WR) == 0)
+		return;
+	conn_close(c, c->finish_reason);
+}
+
+bool
+conn_flush(struct conn *c)
+{
+	size_t turn = 0;
+
+	while (c->phase != CONN_CLOSED && conn_has_output(c)) {
+		ssize_t n = turn < CONN_TURN_BYTES ? send_piece(c) : TLS_WANT_WRITE;
+
+		if (n == TLS_WANT_WRITE || n == TLS_WANT_READ) {
+			want_write(c);
+			return false;
+		}
+		if (n <= 0) {
+			conn_close(c, "client connection broke");
+			return false;
+		}
+		turn += (size_t)n;
+		c->moved = clock_ms();
+	}
+	if (c->phase == CONN_CLOSED)
+		return false;
+	all_sent(c);
+	return c->phase != CONN_CLOSED;
+}
+
+/* --- the user's pointers -------------------------------------------------------------------------- */
+
+void
+conn_set_user(struct conn *c, void *user)
+{
+	c->user = user;
+}
+
+void *
+conn_user(const struct conn *c)
+{
+	return c->user;
+}
+
+void *
+conns_user(const struct conn *c)
+{
+	return c->set->user;
+}
+
+void
+conns_set_user(struct conns *s, void *user)
+{
+	s->user = user;
+}

@@ -1,0 +1,340 @@
+/* The leader's transfer: request, answer, bytes to hash and file, going on by Range after a failure.
+ * RFC 9110 sections 13.1.5 (If-Range), 14.4 (Content-Range), 15.3.7 (206), 15.5.17 (416). */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "clock.h"
+#include "fill_private.h"
+#include "log.h"
+#include "refusal.h"
+#include "store.h"
+#include "upstream.h"
+
+enum { RETRY_FIRST_MS = 100, RETRY_MAX_MS = 2000 };
+
+/* --- writing ------------------------------------------------------------------------------------- */
+
+static void
+write_failed(struct fill *f)
+{
+	log_warn("store: cannot write a part file: %s", strerror(errno));
+	shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_STORE_ERRORS, 1);
+	buf_free(&f->gather);
+	lead_abort(f, FILL_END_UNCACHED);
+}
+
+/* Write-back begins early, so that it never comes all at once. */
+static void
+start_write_back(struct fill *f)
+{
+	if (f->bytes - f->flushed < FILL_FLUSH)
+		return;
+	(void)sync_file_range(f->fd, (off_t)f->flushed, (off_t)(f->bytes - f->flushed), SYNC_FILE_RANGE_WRITE);
+	f->flushed = f->bytes;
+}
+
+bool
+fetch_write(struct fill *f)
+{
+	while (buf_len(&f->gather) > 0) {
+		ssize_t n = pwrite(f->fd, buf_data(&f->gather), buf_len(&f->gather), (off_t)f->bytes);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		buf_consume(&f->gather, (size_t)n);
+		f->bytes += (uint64_t)n;
+	}
+	return true;
+}
+
+bool
+fetch_flush(struct fill *f)
+{
+	if (buf_len(&f->gather) == 0)
+		return true;
+	if (!fetch_write(f)) {
+		write_failed(f);
+		return false;
+	}
+	start_write_back(f);
+	shm_fill_progress(f->fills->c.shm, f->ref, f->bytes);
+	fill_tell(f);
+	return true;
+}
+
+/* --- failing and going on -------------------------------------------------------------------------- */
+
+static void
+retry_now(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	fetch_start(arg);
+}
+
+static unsigned
+retry_delay(unsigned tries)
+{
+	unsigned ms = RETRY_FIRST_MS << (tries < 5 ? tries : 5);
+
+	ms = ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
+	return ms * 3 / 4 + (unsigned)random() % (ms / 2 + 1);
+}
+
+/* Tries again after a while, or ends the fill as `end` when nothing came for too long. */
+static void
+retry_or_end(struct fill *f, enum fill_end end, const char *why)
+{
+	struct fills *fs = f->fills;
+	unsigned ms = retry_delay(f->tries);
+	struct timeval delay = {ms / 1000, (ms % 1000) * 1000};
+	char text[DIGEST_STR_SIZE];
+
+	upstream_cancel(&f->call);
+	if (!fetch_flush(f))
+		return;
+	log_warn("fill %s: from %s at byte %" PRIu64 ": %s", digest_str(&f->digest, text), f->source.host, f->bytes, why);
+	if (f->failing_since == 0)
+		f->failing_since = clock_ms();
+	if (clock_ms() + ms - f->failing_since > fs->c.retry_ms || (end == FILL_END_TIMEOUT && f->bytes == 0)) {
+		lead_abort(f, end);
+		return;
+	}
+	refusal_free(&f->refusal);
+	f->tries++;
+	if (f->timer == NULL)
+		f->timer = event_new(fs->c.base, -1, 0, retry_now, f);
+	if (f->timer == NULL || event_add(f->timer, &delay) != 0)
+		lead_abort(f, end);
+}
+
+/* --- the answer ---------------------------------------------------------------------------------- */
+
+/* "bytes <first>-<last>/<total>"; total -1 when it is "*". */
+static bool
+parse_content_range(const char *value, uint64_t *first, int64_t *total)
+{
+	uint64_t last;
+	int used = 0;
+
+	*total = -1;
+	if (value == NULL || sscanf(value, "bytes %" SCNu64 "-%" SCNu64 "/%n", first, &last, &used) != 2 || used == 0)
+		return false;
+	if (value[used] != '*' && sscanf(value + used, "%" SCNd64, total) != 1)
+		return false;
+	return last >= *first;
+}
+
+static void
+note_media_type(struct fill *f, const struct upstream_answer *a)
+{
+	const char *type = upstream_header(a, "Content-Type", 0);
+	size_t n = type != NULL ? strcspn(type, "; \t") : 0;
+
+	if (n == 0 || n >= sizeof(f->media_type))
+		return;
+	memcpy(f->media_type, type, n);
+	f->media_type[n] = '\0';
+}
+
+static void
+note_etag(struct fill *f, const struct upstream_answer *a)
+{
+	const char *etag = upstream_header(a, "ETag", 0);
+
+	f->etag[0] = '\0';
+	if (etag != NULL && etag[0] == '"' && strlen(etag) < sizeof(f->etag))
+		strcpy(f->etag, etag);
+}
+
+/* The whole object's size became known. False: it ended the fill. */
+static bool
+note_size(struct fill *f, int64_t size)
+{
+	struct fills *fs = f->fills;
+
+	if (size < 0 || f->size == size)
+		return true;
+	if (f->size >= 0) {
+		log_warn("fill: %s says %" PRId64 " bytes where it was %" PRId64, f->source.host, size, f->size);
+		lead_abort(f, FILL_END_UPSTREAM);
+		return false;
+	}
+	f->size = size;
+	if ((fs->c.max_object > 0 && (uint64_t)size > fs->c.max_object) || !store_reserve(f->fd, (uint64_t)size)) {
+		log_warn("fill: no room for an object of %" PRId64 " bytes: passed through", size);
+		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_STORE_ERRORS, 1);
+		lead_abort(f, FILL_END_UNCACHED);
+		return false;
+	}
+	return true;
+}
+
+static void
+accepted(struct fill *f, const struct upstream_answer *a, int64_t size)
+{
+	f->vouched = true;
+	note_etag(f, a);
+	if (f->media_type[0] == '\0')
+		note_media_type(f, a);
+	if (!note_size(f, size))
+		return;
+	shm_fill_set_size(f->fills->c.shm, f->ref, f->size, (unsigned)a->status);
+	fill_tell(f);
+}
+
+static void
+on_partial(struct fill *f, const struct upstream_answer *a)
+{
+	uint64_t first;
+	int64_t total;
+
+	if (!parse_content_range(upstream_header(a, "Content-Range", 0), &first, &total) || first != f->bytes)
+		retry_or_end(f, FILL_END_UPSTREAM, "an answer of another range than was asked for");
+	else
+		accepted(f, a, total);
+}
+
+static void
+on_refused(struct fill *f, const struct upstream_answer *a)
+{
+	refusal_free(&f->refusal);
+	f->refusal = refusal_new(a);
+	f->failed_answer = true;
+}
+
+static void
+on_head(void *arg, const struct upstream_answer *a)
+{
+	struct fill *f = arg;
+
+	f->failed_answer = false;
+	f->skip = 0;
+	if (a->status == 200) {
+		f->skip = f->bytes;
+		accepted(f, a, a->content_length);
+	} else if (a->status == 206 && f->bytes > 0) {
+		on_partial(f, a);
+	} else if (a->status == 416 && f->bytes > 0) { /* there is nothing after what we have */
+		f->failed_answer = true;
+		f->vouched = true;
+		upstream_cancel(&f->call);
+		lead_finish(f);
+	} else {
+		on_refused(f, a);
+	}
+}
+
+static void
+made_progress(struct fill *f, size_t n)
+{
+	f->tries = 0;
+	f->failing_since = 0;
+	shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_BYTES_FETCHED, n);
+}
+
+static void
+on_data(void *arg, const void *p, size_t n)
+{
+	struct fill *f = arg;
+	const unsigned char *bytes = p;
+
+	if (f->failed_answer) {
+		if (f->refusal != NULL)
+			refusal_add_body(f->refusal, p, n);
+		return;
+	}
+	if (f->skip > 0) {
+		size_t skipped = f->skip < n ? (size_t)f->skip : n;
+
+		f->skip -= skipped;
+		bytes += skipped;
+		n -= skipped;
+	}
+	if (n == 0)
+		return;
+	made_progress(f, n);
+	hasher_update(f->hasher, bytes, n);
+	buf_append(&f->gather, bytes, n);
+	if (buf_len(&f->gather) >= FILL_GATHER)
+		fetch_flush(f);
+}
+
+static void
+on_turn(void *arg)
+{
+	fetch_flush(arg);
+}
+
+/* --- the end of a transfer ------------------------------------------------------------------------- */
+
+static void
+ended_refused(struct fill *f)
+{
+	int status = f->refusal->status;
+
+	if (status >= 500 || status == 408)
+		retry_or_end(f, FILL_END_REFUSED, "the registry answered with an error");
+	else if (f->bytes > 0) /* these credentials do not go on: another client's may */
+		lead_abort(f, FILL_END_AGAIN);
+	else
+		lead_abort(f, FILL_END_REFUSED);
+}
+
+static void
+on_done(void *arg, enum upstream_result r, const char *detail)
+{
+	struct fill *f = arg;
+
+	f->call = NULL;
+	if (r != UPSTREAM_OK) {
+		if (f->failed_answer && f->refusal != NULL && f->refusal->status < 500)
+			ended_refused(f); /* the status is what counts, not how its body ended */
+		else
+			retry_or_end(f, r == UPSTREAM_TIMEOUT ? FILL_END_TIMEOUT : FILL_END_UPSTREAM,
+			    detail != NULL && *detail != '\0' ? detail : upstream_result_name(r));
+		return;
+	}
+	if (f->failed_answer && f->refusal != NULL)
+		ended_refused(f);
+	else if (f->size >= 0 && f->bytes + buf_len(&f->gather) < (uint64_t)f->size)
+		retry_or_end(f, FILL_END_UPSTREAM, "the body ended early");
+	else
+		lead_finish(f);
+}
+
+void
+fetch_start(struct fill *f)
+{
+	static const struct upstream_ops ops = {on_head, on_data, on_done, NULL, on_turn};
+	struct upstream_header headers[2];
+	struct upstream_request r = {
+		.method = "GET",
+		.scheme = f->source.scheme,
+		.host = f->source.host,
+		.target = f->source.target,
+		.authorization = f->source.authorization,
+		.headers = headers,
+		.range_first = f->bytes > 0 ? (int64_t)f->bytes : -1,
+		.range_last = -1,
+		.follow = true,
+	};
+
+	if (f->source.accept != NULL)
+		headers[r.nheaders++] = (struct upstream_header){"Accept", f->source.accept};
+	if (f->bytes > 0 && f->etag[0] != '\0')
+		headers[r.nheaders++] = (struct upstream_header){"If-Range", f->etag};
+	if (f->bytes > 0)
+		shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_RESUMES, 1);
+	f->failed_answer = false;
+	f->call = upstream_start(f->fills->c.upstream, &r, &ops, f);
+}

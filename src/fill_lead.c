@@ -1,0 +1,359 @@
+/* Leading a fill: its turn in the queue, the lease, what is already on disk (a dead leader's part, an object
+ * file without a record), and publishing. The transfer itself is fill_fetch.c's. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "clock.h"
+#include "fill_private.h"
+#include "log.h"
+#include "store.h"
+#include "upstream.h"
+#include "xalloc.h"
+
+static char *
+copy(const char *s)
+{
+	return s != NULL ? xstrdup(s) : NULL;
+}
+
+void
+lead_begin(struct fill *f, const struct fill_want *want)
+{
+	f->source = (struct fill_source){
+		.scheme = xstrdup(want->scheme),
+		.host = xstrdup(want->host),
+		.target = xstrdup(want->target),
+		.authorization = copy(want->authorization),
+		.accept = copy(want->accept),
+		.kind = want->kind,
+	};
+}
+
+void
+lead_release(struct fill *f)
+{
+	free(f->source.scheme);
+	free(f->source.host);
+	free(f->source.target);
+	free(f->source.authorization);
+	free(f->source.accept);
+	f->source = (struct fill_source){0};
+	upstream_cancel(&f->call);
+	hasher_free(&f->hasher);
+	buf_free(&f->gather);
+	if (f->timer != NULL)
+		event_free(f->timer);
+	f->timer = NULL;
+}
+
+/* The oldest fill of this listener that still waits for a slot, in clock_ms; 0: none. */
+static uint64_t
+oldest_waiting(const struct fills *fs, const struct fill *but)
+{
+	const struct fill *f;
+
+	TAILQ_FOREACH(f, &fs->all, all)
+		if (f->phase == PHASE_QUEUED && f != but)
+			return f->since;
+	return 0;
+}
+
+/* --- ending -------------------------------------------------------------------------------------- */
+
+static void
+end_slot(struct fill *f, enum fill_state state, enum fill_end reason)
+{
+	if (f->ref.seq == 0)
+		return;
+	if (state == FILL_FAILED)
+		shm_fill_set_size(f->fills->c.shm, f->ref, f->size, FILL_STATUS_REASON + (unsigned)reason);
+	shm_fill_end(f->fills->c.shm, f->ref, state);
+	f->ref.seq = 0;
+}
+
+static void
+end_lead(struct fill *f, enum fill_state state, enum fill_end end)
+{
+	struct fills *fs = f->fills;
+	bool queued = f->phase == PHASE_QUEUED;
+
+	if (f->has_lease)
+		fs->leading--;
+	f->has_lease = false;
+	end_slot(f, state, end);
+	lead_release(f);
+	if (queued)
+		shm_fill_unwait(fs->c.shm, fs->c.owner.listener, oldest_waiting(fs, f));
+	fill_ended(f, end);
+}
+
+void
+lead_abort(struct fill *f, enum fill_end end)
+{
+	struct fills *fs = f->fills;
+
+	upstream_cancel(&f->call);
+	if (end == FILL_END_AGAIN && f->has_lease && f->phase == PHASE_FETCH && fetch_write(f)) {
+		end_lead(f, FILL_ABANDONED, end); /* lease and part stay for who takes it over */
+		return;
+	}
+	if (f->has_lease) {
+		store_remove_part(fs->c.store, &f->digest, f->lease.id);
+		if (lease_drop(fs->c.index, &f->digest, f->lease.id) == INDEX_ERROR)
+			shm_count(fs->c.shm, fs->c.owner.listener, COUNT_INDEX_ERRORS, 1);
+	}
+	end_lead(f, FILL_FAILED, end);
+}
+
+/* --- publishing ---------------------------------------------------------------------------------- */
+
+static void
+publish(struct fill *f, bool rename_part)
+{
+	struct fills *fs = f->fills;
+	struct index_object o = {
+		.kind = (uint8_t)f->source.kind,
+		.size = f->bytes,
+		.fetched_at = clock_wall(),
+		.verified_at = clock_wall(),
+		.usage = INDEX_NO_USAGE,
+	};
+
+	memcpy(o.media_type, f->media_type, sizeof(o.media_type));
+	if (rename_part && !store_publish_part(fs->c.store, &f->digest, f->lease.id)) {
+		log_error("store: cannot publish: %s", strerror(errno));
+		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_STORE_ERRORS, 1);
+		store_remove_part(fs->c.store, &f->digest, f->lease.id);
+		if (lease_drop(fs->c.index, &f->digest, f->lease.id) == INDEX_ERROR)
+			shm_count(fs->c.shm, fs->c.owner.listener, COUNT_INDEX_ERRORS, 1);
+	} else if (lease_publish(fs->c.index, &f->digest, f->lease.id, &o) == INDEX_ERROR) {
+		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_INDEX_ERRORS, 1);
+	}
+	end_lead(f, FILL_DONE, FILL_END_DONE);
+}
+
+static bool
+digest_right(struct fill *f)
+{
+	struct digest got;
+	char want_text[DIGEST_STR_SIZE], got_text[DIGEST_STR_SIZE];
+
+	hasher_final(f->hasher, &got);
+	hasher_free(&f->hasher);
+	if (digest_equal(&got, &f->digest))
+		return true;
+	shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_DIGEST_FAILURES, 1);
+	log_error("fill %s: wrong digest: %llu bytes from %s://%s%s are %s", digest_str(&f->digest, want_text),
+	    (unsigned long long)f->bytes, f->source.scheme, f->source.host, f->source.target,
+	    digest_str(&got, got_text));
+	return false;
+}
+
+void
+lead_finish(struct fill *f)
+{
+	if (!fetch_flush(f))
+		return;
+	if (!digest_right(f)) {
+		lead_abort(f, FILL_END_DIGEST);
+		return;
+	}
+	f->size = (int64_t)f->bytes;
+	f->verified = true;
+	shm_fill_set_size(f->fills->c.shm, f->ref, f->size, 200);
+	shm_fill_progress(f->fills->c.shm, f->ref, f->bytes);
+	shm_fill_verified(f->fills->c.shm, f->ref);
+	publish(f, f->phase != PHASE_ADOPT);
+}
+
+/* --- what is on disk already ----------------------------------------------------------------------- */
+
+static void
+fetch_afresh(struct fill *f)
+{
+	struct fills *fs = f->fills;
+	int fd = store_create_part(fs->c.store, &f->digest, f->lease.id);
+
+	if (fd < 0) {
+		log_warn("store: cannot make a part file: %s", strerror(errno));
+		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_STORE_ERRORS, 1);
+		lead_abort(f, FILL_END_UNCACHED);
+		return;
+	}
+	fill_use_file(f, fd);
+	hasher_free(&f->hasher);
+	f->hasher = hasher_new((enum digest_algo)f->digest.algo);
+	f->bytes = 0;
+	f->verified = false;
+	fill_set_phase(f, PHASE_FETCH);
+	fetch_start(f);
+}
+
+static void
+hash_file(struct fill *f, int fd, uint64_t size, enum fill_phase phase)
+{
+	struct timeval now = {0, 0};
+
+	fill_use_file(f, fd);
+	f->hasher = hasher_new((enum digest_algo)f->digest.algo);
+	f->file_left = size;
+	fill_set_phase(f, phase);
+	event_add(f->fills->work, &now);
+}
+
+/* A dead leader's part is gone on with only when nobody can write to it any more. */
+static bool
+inherit(struct fill *f, const struct lease_answer *a)
+{
+	struct fills *fs = f->fills;
+	struct stat st;
+	int fd;
+
+	if (!a->inherited)
+		return false;
+	if (!a->dead_for_sure) {
+		store_remove_part(fs->c.store, &f->digest, a->dead.id);
+		return false;
+	}
+	fd = store_inherit_part(fs->c.store, &f->digest, a->dead.id, f->lease.id);
+	if (fd < 0)
+		return false;
+	if (fstat(fd, &st) != 0) {
+		close(fd);
+		return false;
+	}
+	shm_count(fs->c.shm, fs->c.owner.listener, COUNT_TAKEOVERS, 1);
+	log_info("fill of lease %016llx taken over with %lld bytes on disk", (unsigned long long)a->dead.id,
+	    (long long)st.st_size);
+	hash_file(f, fd, (uint64_t)st.st_size, PHASE_REHASH);
+	return true;
+}
+
+static bool
+adopt(struct fill *f)
+{
+	uint64_t size;
+	int fd = store_open_object(f->fills->c.store, &f->digest, &size);
+
+	if (fd < 0)
+		return false;
+	hash_file(f, fd, size, PHASE_ADOPT);
+	return true;
+}
+
+static void
+adopt_failed(struct fill *f)
+{
+	char text[DIGEST_STR_SIZE];
+
+	log_error("store: object %s is corrupt: removed, fetched again", digest_str(&f->digest, text));
+	shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_DIGEST_FAILURES, 1);
+	store_remove_object(f->fills->c.store, &f->digest);
+	fetch_afresh(f);
+}
+
+static void
+adopted(struct fill *f)
+{
+	struct digest got;
+
+	hasher_final(f->hasher, &got);
+	if (!digest_equal(&got, &f->digest)) {
+		adopt_failed(f);
+		return;
+	}
+	hasher_free(&f->hasher);
+	shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_ADOPTED, 1);
+	f->size = (int64_t)f->bytes;
+	f->verified = true;
+	publish(f, false);
+}
+
+static void
+step_done(struct fill *f)
+{
+	if (f->phase == PHASE_ADOPT) {
+		adopted(f);
+		return;
+	}
+	fill_set_phase(f, PHASE_FETCH);
+	if (hasher_is(f->hasher, &f->digest)) /* the dead leader had it all */
+		lead_finish(f);
+	else
+		fetch_start(f);
+}
+
+void
+lead_step(struct fill *f)
+{
+	static unsigned char block[65536];
+	size_t step = 0;
+
+	while (f->file_left > 0 && step < FILL_STEP) {
+		size_t want = f->file_left < sizeof(block) ? (size_t)f->file_left : sizeof(block);
+		ssize_t n = pread(f->fd, block, want, (off_t)f->bytes);
+
+		if (n <= 0) {
+			log_error("store: cannot read what is on disk: %s", n == 0 ? "it is shorter" : strerror(errno));
+			lead_abort(f, FILL_END_UNCACHED);
+			return;
+		}
+		hasher_update(f->hasher, block, (size_t)n);
+		f->bytes += (uint64_t)n;
+		f->file_left -= (uint64_t)n;
+		step += (size_t)n;
+	}
+	if (f->phase == PHASE_REHASH) {
+		shm_fill_progress(f->fills->c.shm, f->ref, f->bytes);
+		fill_tell(f);
+	}
+	if (f->file_left == 0)
+		step_done(f);
+}
+
+/* --- queue and lease ------------------------------------------------------------------------------ */
+
+static void
+lead(struct fill *f, const struct lease_answer *a)
+{
+	struct fills *fs = f->fills;
+
+	f->has_lease = true;
+	f->lease = a->lease;
+	fs->leading++;
+	shm_count(fs->c.shm, fs->c.owner.listener, COUNT_FILLS, 1);
+	if (!inherit(f, a) && !adopt(f))
+		fetch_afresh(f);
+}
+
+void
+lead_try(struct fill *f)
+{
+	struct fills *fs = f->fills;
+	struct lease_answer a;
+
+	if (!shm_fill_claim(fs->c.shm, fs->c.owner.listener, &f->digest, f->since, &f->ref)) {
+		f->ref.seq = 0;
+		return;
+	}
+	shm_fill_unwait(fs->c.shm, fs->c.owner.listener, oldest_waiting(fs, f));
+	f->since = clock_ms();
+	switch (lease_take(fs->c.index, fs->c.shm, &f->digest, &fs->c.owner, f->ref, &a)) {
+	case LEASE_LEAD:
+		lead(f, &a);
+		break;
+	case LEASE_OBJECT:
+	case LEASE_FOLLOW: /* somebody else was faster */
+		end_lead(f, FILL_DONE, FILL_END_AGAIN);
+		break;
+	case LEASE_ERROR:
+		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_INDEX_ERRORS, 1);
+		end_lead(f, FILL_FAILED, FILL_END_UNCACHED);
+		break;
+	}
+}

@@ -1,0 +1,130 @@
+/* What fill.c (table, clients), fill_lead.c (queue, lease, publishing), fill_fetch.c (the transfer) and
+ * fill_follow.c share. Nobody else includes this. */
+#ifndef FILL_PRIVATE_H
+#define FILL_PRIVATE_H
+
+#include <sys/queue.h>
+
+#include "buf.h"
+#include "fill.h"
+#include "shm.h"
+
+struct event;
+struct upstream_answer;
+struct upstream_call;
+
+enum fill_phase { PHASE_QUEUED, PHASE_ADOPT, PHASE_REHASH, PHASE_FETCH, PHASE_FOLLOW, PHASE_ENDED };
+const char *fill_phase_name(enum fill_phase p);
+
+enum {
+	FILL_GATHER = 256 * 1024,   /* bytes gathered before they are written */
+	FILL_STEP = 1024 * 1024,    /* bytes hashed of a file in one turn of the loop */
+	FILL_FLUSH = 8 * 1024 * 1024, /* bytes after which write-back is started */
+};
+
+/* The fill slot's `status` when a fill has failed: the reason, for followers, above HTTP's numbers. */
+enum { FILL_STATUS_REASON = 1000 };
+
+struct fill_client {
+	TAILQ_ENTRY(fill_client) link;    /* of its fill */
+	TAILQ_ENTRY(fill_client) pending; /* of fills.pending, while `told` is due */
+	struct fill *fill;
+	fill_changed_fn *changed;
+	void *arg;
+	bool checked, origin, due;
+	uint64_t due_turn; /* fills.turn when it became due */
+};
+TAILQ_HEAD(fill_clients, fill_client);
+
+/* What a leader needs to ask upstream; its own copies. */
+struct fill_source {
+	char *scheme, *host, *target, *authorization, *accept;
+	enum object_kind kind;
+};
+
+struct fill {
+	LIST_ENTRY(fill) link; /* of its bucket, until it has ended */
+	TAILQ_ENTRY(fill) all; /* of fills.all, oldest first, until it has ended */
+	struct fills *fills;
+	struct digest digest;
+	enum fill_phase phase;
+	enum fill_end end;
+	struct fill_clients clients;
+	struct fill_ref ref; /* seq 0: no slot */
+	struct index_lease lease;
+	int fd;
+	dev_t device;
+	ino_t inode;
+	int64_t size;   /* -1: not known */
+	uint64_t bytes; /* in the file, all hashed when this process leads */
+	bool verified;  /* digest right */
+	bool vouched;   /* the upstream answered the source's credentials with success */
+	char media_type[INDEX_MEDIA_TYPE_SIZE];
+	struct refusal *refusal;
+	/* leading only */
+	bool has_lease;
+	struct fill_source source;
+	struct hasher *hasher;
+	struct upstream_call *call;
+	struct event *timer;    /* tries again */
+	struct buf gather;      /* hashed, not yet written */
+	uint64_t skip;          /* bytes that the upstream sends again and that are there already */
+	uint64_t flushed;       /* write-back was started up to here */
+	uint64_t file_left;     /* ADOPT, REHASH: bytes still to be hashed */
+	uint64_t since;         /* clock_ms: queued */
+	uint64_t failing_since; /* clock_ms: the first failure since the last progress; 0: none */
+	unsigned tries;         /* without progress */
+	bool failed_answer;     /* this answer's body is not the object's */
+	char etag[256];         /* strong, for If-Range; "" when none */
+};
+LIST_HEAD(fill_bucket, fill);
+TAILQ_HEAD(fill_queue, fill);
+
+enum { FILL_BUCKETS = 256 };
+
+struct fills {
+	struct fills_config c;
+	struct fill_bucket buckets[FILL_BUCKETS];
+	struct fill_queue all;
+	struct fill_clients pending;
+	uint64_t turn;       /* counts the runs of `tell` */
+	struct event *tell;  /* runs the pending clients' functions */
+	struct event *work;  /* one step of every ADOPT and REHASH */
+	struct event *sweep; /* looks for what waited too long */
+	unsigned leading, sweeps;
+};
+
+/* fill.c */
+struct fill *fill_new(struct fills *fs, const struct digest *d, enum fill_phase phase);
+void fill_set_phase(struct fill *f, enum fill_phase phase);
+/* News for all its clients, told from the loop. */
+void fill_tell(struct fill *f);
+/* Takes it out of the table and tells its clients why. The one way to end. */
+void fill_ended(struct fill *f, enum fill_end end); /* frees f when it has no client */
+/* Takes fd; notes which file it is. */
+void fill_use_file(struct fill *f, int fd);
+
+/* fill_lead.c */
+void lead_begin(struct fill *f, const struct fill_want *want);
+/* QUEUED: tries to get a slot and the lease. */
+void lead_try(struct fill *f);
+/* ADOPT, REHASH: one step. */
+void lead_step(struct fill *f);
+/* All bytes are in: judges the digest, publishes. */
+void lead_finish(struct fill *f);
+/* Gives up, for this reason; FILL_END_AGAIN leaves the part for another to go on with. */
+void lead_abort(struct fill *f, enum fill_end end);
+void lead_release(struct fill *f); /* frees what only a leader has */
+
+/* fill_fetch.c */
+void fetch_start(struct fill *f);
+/* What was gathered goes to the file and is announced. False: it ended the fill (which may be freed). */
+bool fetch_flush(struct fill *f);
+/* The same without announcing and ending. */
+bool fetch_write(struct fill *f) __attribute__((warn_unused_result));
+
+/* fill_follow.c */
+void follow_begin(struct fill *f, const struct index_lease *lease);
+void follow_update(struct fill *f);
+
+#endif

@@ -1,0 +1,339 @@
+/* A listener process: puts the modules together around one event loop, accepts clients, and drains. */
+#include "listener.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "check.h"
+#include "child.h"
+#include "clock.h"
+#include "conf.h"
+#include "conn.h"
+#include "fill.h"
+#include "log.h"
+#include "request.h"
+#include "route.h"
+#include "shm.h"
+#include "store.h"
+#include "tls.h"
+#include "upstream.h"
+#include "xalloc.h"
+
+enum {
+	TICK_MS = 100,
+	ACCEPT_BATCH = 64,     /* connections accepted in one turn of the loop */
+	ACCEPT_PAUSE_MS = 100, /* after the process ran out of descriptors */
+	REOPEN_TICKS = 100,    /* between attempts to open an index that would not open */
+	INPUT_EXTRA = 65536,   /* bytes of a request's body read ahead, besides its head */
+};
+
+struct listener {
+	const struct child_start *start;
+	struct event_base *base;
+	struct event *accept_event, *wake_event, *tick_event;
+	struct services services;
+	struct conns *conns;
+	struct route_table *routes;
+	struct child *child;
+	int listen_fd;
+	unsigned ticks;
+	bool draining;
+};
+
+/* --- accepting ----------------------------------------------------------------------------------- */
+
+static void
+refuse(int fd, const char *why)
+{
+	log_warn("connection refused: %s", why);
+	close(fd);
+}
+
+static void
+welcome(struct listener *l, int fd, const struct sockaddr *peer)
+{
+	const struct conf *conf = l->start->conf;
+	struct tls *tls = NULL;
+	unsigned all;
+
+	all = shm_connections_add(l->start->shm, l->start->number, 1);
+	if (conf->server.max_connections > 0 && all > conf->server.max_connections) {
+		shm_connections_add(l->start->shm, l->start->number, -1);
+		refuse(fd, "server.maxConnections are open");
+		return;
+	}
+	if (l->start->tls != NULL && (tls = tls_accept(l->start->tls, fd)) == NULL) {
+		shm_connections_add(l->start->shm, l->start->number, -1);
+		refuse(fd, "no TLS session can be made");
+		return;
+	}
+	shm_count(l->start->shm, l->start->number, COUNT_CONNECTIONS, 1);
+	conn_new(l->conns, fd, tls, peer);
+}
+
+/* Out of descriptors: what waits stays in the queue of the kernel for a moment. */
+static void
+accept_failed(struct listener *l)
+{
+	if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
+		return;
+	log_warn("accept: %s", strerror(errno));
+	event_del(l->accept_event); /* the tick arms it again */
+}
+
+static void
+accept_some(struct listener *l, unsigned most)
+{
+	while (most-- > 0) {
+		struct sockaddr_storage peer;
+		socklen_t size = sizeof(peer);
+		int fd = accept4(l->listen_fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0)
+			welcome(l, fd, (struct sockaddr *)&peer);
+		else if (errno == EINTR || errno == ECONNABORTED)
+			continue;
+		else {
+			accept_failed(l);
+			return;
+		}
+	}
+}
+
+static void
+on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	accept_some(arg, ACCEPT_BATCH);
+}
+
+/* --- the loop's other events ----------------------------------------------------------------------- */
+
+static void
+on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	(void)fd;
+	(void)what;
+	shm_wake_drain(l->start->shm, l->start->number);
+	fills_wake(l->services.fills);
+	requests_admit(&l->services);
+}
+
+/* An index that would not open is tried again now and then: until it does, everything is passed through. */
+static void
+open_store(struct listener *l)
+{
+	struct services *s = &l->services;
+
+	if (s->store == NULL)
+		s->store = store_open(l->start->conf->data_path);
+	if (s->store != NULL && s->index == NULL)
+		s->index = index_open(store_index_dir(s->store));
+	if (s->index == NULL)
+		log_warn("without store or index: requests are passed through uncached");
+	if (s->fills != NULL)
+		fills_set_store(s->fills, s->store, s->index);
+}
+
+static void
+on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	(void)fd;
+	(void)what;
+	l->ticks++;
+	log_flush();
+	requests_admit(&l->services);
+	if (!l->draining && !event_pending(l->accept_event, EV_READ, NULL))
+		event_add(l->accept_event, NULL);
+	if (l->services.index == NULL && l->ticks % REOPEN_TICKS == 0)
+		open_store(l);
+	if (l->draining && conns_open(l->conns) == 0)
+		event_base_loopbreak(l->base);
+}
+
+static void
+drain_one(struct conn *c, void *arg)
+{
+	(void)arg;
+	request_drain(c);
+}
+
+/* Clients in the queue of the kernel were promised a connection: they are served, and told to close. */
+static void
+on_drain(void *arg)
+{
+	struct listener *l = arg;
+
+	log_info("draining: %u connections", conns_open(l->conns));
+	l->draining = l->services.draining = true;
+	accept_some(l, UINT32_MAX);
+	event_del(l->accept_event);
+	close(l->listen_fd);
+	conns_each(l->conns, drain_one, NULL);
+}
+
+/* --- putting together ------------------------------------------------------------------------------ */
+
+static struct route_table *
+make_routes(const struct conf *conf)
+{
+	size_t n = conf->server.nrules + (conf->server.default_backend.host != NULL ? 1 : 0), bad;
+	struct route_rule *rules = xcalloc(n, sizeof(*rules));
+	struct route_table *table;
+	char *error = NULL;
+
+	for (size_t i = 0; i < conf->server.nrules; i++)
+		rules[i] = (struct route_rule){conf->server.rules[i].regex, conf->server.rules[i].to.host,
+		    conf->server.rules[i].to.scheme, conf->server.rules[i].to.trusted};
+	if (conf->server.default_backend.host != NULL)
+		rules[n - 1] = (struct route_rule){NULL, conf->server.default_backend.host,
+		    conf->server.default_backend.scheme, conf->server.default_backend.trusted};
+	table = route_table_new(rules, n, &bad, &error);
+	if (table == NULL)
+		fatal("server.upstreamRules: rule %zu: %s", bad + 1, error);
+	free(rules);
+	return table;
+}
+
+static void
+count_check(void *arg, bool shared)
+{
+	struct listener *l = arg;
+
+	shm_count(l->start->shm, l->start->number, shared ? COUNT_CHECKS_SHARED : COUNT_CHECKS, 1);
+}
+
+static void
+make_upstream(struct listener *l)
+{
+	const struct conf *conf = l->start->conf;
+	struct upstream_config config = {
+		.ca_path = conf->server.tls.ca_path,
+		.connect_timeout_ms = (unsigned)conf->server.connect_timeout,
+		.idle_timeout_ms = (unsigned)conf->server.upstream_timeout,
+		.first_byte_timeout_ms = (unsigned)conf->server.first_byte_timeout,
+		.low_speed = (unsigned)conf->server.low_speed,
+		.allow_private_redirects = conf->server.allow_private_redirects,
+		.user_agent = "registry-cache/" PACKAGE_VERSION,
+	};
+
+	l->services.upstream = upstream_new(l->base, &config);
+	if (l->services.upstream == NULL)
+		fatal("cannot talk to registries");
+	l->services.check = check_new(l->services.upstream, count_check, l);
+}
+
+static void
+make_fills(struct listener *l)
+{
+	const struct conf *conf = l->start->conf;
+	struct fills_config config = {
+		.base = l->base,
+		.shm = l->start->shm,
+		.index = l->services.index,
+		.store = l->services.store,
+		.upstream = l->services.upstream,
+		.owner = {l->start->number, l->start->generation},
+		.max_object = conf->gc.disk_max_size,
+		.queue_timeout_ms = conf->server.timeout,
+		.retry_ms = conf->server.first_byte_timeout,
+	};
+
+	l->services.fills = fills_new(&config);
+}
+
+static void
+make_conns(struct listener *l)
+{
+	const struct conf *conf = l->start->conf;
+	struct conn_limits limits = {
+		.keep_alive_ms = conf->server.keep_alive,
+		.io_timeout_ms = conf->server.timeout,
+		.input_bytes = conf->server.max_head + INPUT_EXTRA,
+	};
+
+	l->conns = conns_new(l->base, &request_hooks, &limits);
+	conns_set_user(l->conns, &l->services);
+}
+
+static void
+make_services(struct listener *l)
+{
+	const struct conf *conf = l->start->conf;
+	struct services *s = &l->services;
+
+	services_init(s);
+	s->base = l->base;
+	s->shm = l->start->shm;
+	s->listener = l->start->number;
+	s->routes = l->routes = make_routes(conf);
+	s->streamers = conf->server.streamers;
+	s->timeout_ms = conf->server.timeout;
+	s->max_head = conf->server.max_head;
+	s->read_only = conf->server.read_only;
+	s->access_log = conf->log.access;
+	s->tls = l->start->tls != NULL;
+	open_store(l);
+	make_upstream(l);
+	make_fills(l);
+	make_conns(l);
+}
+
+static void
+make_events(struct listener *l)
+{
+	struct timeval tick = {0, TICK_MS * 1000};
+
+	l->accept_event = event_new(l->base, l->listen_fd, EV_READ | EV_PERSIST, on_accept, l);
+	l->wake_event = event_new(l->base, shm_wake_fd(l->start->shm, l->start->number), EV_READ | EV_PERSIST, on_wake, l);
+	l->tick_event = event_new(l->base, -1, EV_PERSIST, on_tick, l);
+	if (l->accept_event == NULL || l->wake_event == NULL || l->tick_event == NULL ||
+	    event_add(l->accept_event, NULL) != 0 || event_add(l->wake_event, NULL) != 0 ||
+	    event_add(l->tick_event, &tick) != 0)
+		fatal("cannot make the listener's events");
+}
+
+static void
+take_down(struct listener *l)
+{
+	conns_free(&l->conns);
+	fills_free(&l->services.fills);
+	check_free(&l->services.check);
+	upstream_free(&l->services.upstream);
+	index_close(&l->services.index);
+	store_close(&l->services.store);
+	route_table_free(&l->routes);
+	event_free(l->accept_event);
+	event_free(l->wake_event);
+	event_free(l->tick_event);
+	child_end(&l->child);
+	event_base_free(l->base);
+	log_flush();
+}
+
+int
+listener_run(const struct child_start *start)
+{
+	struct listener l = {.start = start, .listen_fd = start->listen_fd};
+
+	l.base = event_base_new();
+	if (l.base == NULL)
+		fatal("cannot make an event loop");
+	l.child = child_begin(l.base, start, on_drain, &l);
+	make_services(&l);
+	make_events(&l);
+	child_ready(l.child);
+	event_base_dispatch(l.base);
+	take_down(&l);
+	return 0;
+}

@@ -1,0 +1,337 @@
+/* Requests: their life and the machine that runs their steps. */
+#include "request.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "clock.h"
+#include "log.h"
+#include "request_private.h"
+#include "shm.h"
+#include "xalloc.h"
+
+enum {
+	ARENA_EXTRA = 65536, /* of a request's arena, besides two copies of its head */
+	DRIVE_MAX = 64,      /* requests of one connection in one turn of the loop */
+};
+
+static enum step step_route(struct request *req);
+static enum step
+step_done(struct request *req)
+{
+	(void)req;
+	return STEP_DONE;
+}
+
+static const struct {
+	const char *name;
+	enum step (*step)(struct request *req);
+} steps[] = {
+	[REQUEST_ROUTE] = {"route", step_route},
+	[REQUEST_LOOKUP] = {"lookup", step_lookup},
+	[REQUEST_CHECK] = {"check", step_check},
+	[REQUEST_JOIN] = {"join", step_join},
+	[REQUEST_FILL] = {"fill", step_fill},
+	[REQUEST_ADMIT] = {"admit", step_admit},
+	[REQUEST_HEAD] = {"head", step_head},
+	[REQUEST_BODY] = {"body", step_body},
+	[REQUEST_PASS] = {"pass", step_pass},
+	[REQUEST_UNCACHED] = {"uncached", step_uncached},
+	[REQUEST_DONE] = {"done", step_done},
+};
+
+const char *
+request_state_name(enum request_state s)
+{
+	return steps[s].name;
+}
+
+void
+request_goto(struct request *req, enum request_state state)
+{
+	log_trace("request %" PRIx64 ": %s -> %s", req->id, request_state_name(req->state), request_state_name(state));
+	req->state = state;
+}
+
+void
+services_init(struct services *s)
+{
+	*s = (struct services){0};
+	TAILQ_INIT(&s->waiting);
+}
+
+/* --- route --------------------------------------------------------------------------------------- */
+
+static enum step
+route_failed(struct request *req, enum route_result r)
+{
+	const char *host = req->head.host, *target = req->head.target;
+
+	switch (r) {
+	case ROUTE_NO_UPSTREAM:
+		return request_fail(req, 404, "NAME_UNKNOWN", "no registry is configured for the host \"%s\"", host);
+	case ROUTE_BAD_HOST:
+		return request_fail(req, 400, "NAME_INVALID", "the host \"%s\" leads to no valid registry", host);
+	case ROUTE_BAD_NAME:
+		return request_fail(req, 400, "NAME_INVALID", "no valid repository name: %.200s", target);
+	case ROUTE_BAD_DIGEST:
+		return request_fail(req, 400, "DIGEST_INVALID", "no valid digest: %.200s", target);
+	case ROUTE_BAD_REFERENCE:
+		return request_fail(req, 400, "MANIFEST_INVALID", "no valid tag or digest: %.200s", target);
+	default:
+		return request_fail(req, 400, "UNSUPPORTED", "no valid path: %.200s", target);
+	}
+}
+
+static bool
+has_body(const struct http_head *h)
+{
+	return h->chunked || h->body_length != 0;
+}
+
+static enum step
+step_route(struct request *req)
+{
+	struct http_head *h = &req->head;
+	bool reading = h->method == HTTP_GET || h->method == HTTP_HEAD;
+	enum route_result r = route_request(req->s->routes, h->host, h->target, reading, &req->arena, &req->route);
+
+	if (r != ROUTE_OK)
+		return route_failed(req, r);
+	if (req->s->read_only && !reading && h->method != HTTP_OPTIONS)
+		return request_fail(req, 405, "UNSUPPORTED", "this cache is read-only");
+	if (has_body(h) && req->route.kind != ROUTE_PASS)
+		return request_fail(req, 400, "UNSUPPORTED", "a request without a body was expected");
+	req->authorization = http_header_get(h, "Authorization");
+	req->accept = http_header_joined(h, "Accept", &req->arena);
+	if (arena_failed(&req->arena))
+		return request_fail(req, 400, "UNSUPPORTED", "the request head is too large");
+	req->digest = req->route.digest;
+	req->has_digest = req->route.has_digest;
+	if (req->route.kind == ROUTE_PASS || req->route.kind == ROUTE_PING)
+		request_goto(req, REQUEST_PASS);
+	else
+		request_goto(req, req->has_digest ? REQUEST_LOOKUP : REQUEST_CHECK);
+	return STEP_NEXT;
+}
+
+/* --- life ---------------------------------------------------------------------------------------- */
+
+static struct request *
+request_new(struct conn *c)
+{
+	struct services *s = conns_user(c);
+	struct request *req = xcalloc(1, sizeof(*req));
+
+	req->conn = c;
+	req->s = s;
+	req->fd = -1;
+	req->size = -1;
+	req->end = UINT64_MAX;
+	req->media_type = "";
+	req->started_ms = clock_ms();
+	arena_init(&req->arena, 2 * s->max_head + ARENA_EXTRA);
+	return req;
+}
+
+static void
+access_line(const struct request *req)
+{
+	log_access("id=%" PRIx64 " client=%s method=%s upstream=%s repository=%s reference=%s target=%.512s outcome=%s "
+	    "status=%d bytes=%" PRIu64 " ms=%" PRIu64 "%s%s", req->id, conn_address(req->conn),
+	    req->head.method_name != NULL ? req->head.method_name : "-",
+	    req->route.upstream != NULL ? req->route.upstream : "-",
+	    req->route.repository != NULL && *req->route.repository != '\0' ? req->route.repository : "-",
+	    req->route.reference != NULL && *req->route.reference != '\0' ? req->route.reference : "-",
+	    req->head.target != NULL ? req->head.target : "-", req->outcome != NULL ? req->outcome : "error",
+	    req->status, req->bytes, clock_ms() - req->started_ms, req->code != NULL ? " code=" : "",
+	    req->code != NULL ? req->code : "");
+}
+
+/* Lets go of everything that the request holds, in any state. */
+static void
+request_free(struct request *req)
+{
+	if (req->s->access_log)
+		access_line(req);
+	shm_count(req->s->shm, req->s->listener, COUNT_BYTES_SENT, req->bytes);
+	if (req->in_admit)
+		TAILQ_REMOVE(&req->s->waiting, req, admit);
+	request_release_place(req);
+	check_cancel(&req->ticket);
+	fill_leave(&req->fill);
+	pass_free(&req->pass);
+	uncached_free(&req->uncached);
+	if (req->fd >= 0)
+		close(req->fd);
+	arena_reset(&req->arena);
+	free(req);
+}
+
+static void
+request_end(struct request *req)
+{
+	struct conn *c = req->conn;
+	bool keep_alive = req->keep_alive;
+
+	conn_set_user(c, NULL);
+	request_free(req);
+	if (conn_get_phase(c) == CONN_CLOSED)
+		return;
+	if (!keep_alive)
+		conn_finish(c, "answered");
+	else
+		conn_set_phase(c, buf_len(conn_input(c)) > 0 ? CONN_READING : CONN_IDLE);
+}
+
+/* --- beginning ------------------------------------------------------------------------------------ */
+
+static void
+begin(struct request *req)
+{
+	struct services *s = req->s;
+
+	req->id = ++s->last_id << 8 | s->listener;
+	req->keep_alive = req->head.keep_alive && req->head.minor > 0 && !s->draining;
+	conn_set_user(req->conn, req);
+	conn_set_phase(req->conn, CONN_BUSY);
+	shm_count(s->shm, s->listener, COUNT_REQUESTS, 1);
+}
+
+static void
+begin_bad(struct request *req, const char *error)
+{
+	begin(req);
+	req->keep_alive = false;
+	req->head.minor = 1;
+	req->head.method = HTTP_OTHER;
+	request_goto(req, REQUEST_DONE);
+	(void)request_fail(req, 400, "UNSUPPORTED", "bad request: %s", error);
+}
+
+/* Reads the next head. False: there is none yet. */
+static bool
+begin_next(struct conn *c)
+{
+	struct buf *in = conn_input(c);
+	struct request *req;
+	const char *error = NULL;
+	size_t consumed = 0;
+
+	if (buf_len(in) == 0 || conn_has_output(c))
+		return false;
+	req = request_new(c);
+	switch (http_parse_head((const char *)buf_data(in), buf_len(in), &req->arena, &req->head, &consumed, &error)) {
+	case HTTP_OK:
+		buf_consume(in, consumed);
+		conn_consumed(c);
+		begin(req);
+		return true;
+	case HTTP_BAD:
+		begin_bad(req, error);
+		return true;
+	default:
+		break;
+	}
+	if (buf_len(in) >= req->s->max_head) {
+		begin_bad(req, "the head is too large");
+		return true;
+	}
+	arena_reset(&req->arena);
+	free(req);
+	if (conn_get_phase(c) == CONN_IDLE)
+		conn_set_phase(c, CONN_READING);
+	return false;
+}
+
+/* --- the machine --------------------------------------------------------------------------------- */
+
+/* True: the request has ended. */
+static bool
+run_steps(struct request *req)
+{
+	struct conn *c = req->conn;
+	enum step result;
+
+	do
+		result = steps[req->state].step(req);
+	while (result == STEP_NEXT && conn_get_phase(c) != CONN_CLOSED);
+	/* a step that sends may find the connection broken: then the request is gone already */
+	return result == STEP_DONE && conn_get_phase(c) != CONN_CLOSED;
+}
+
+void
+request_drive(struct conn *c)
+{
+	for (int i = 0; i < DRIVE_MAX; i++) {
+		struct request *req = conn_user(c);
+
+		if (conn_get_phase(c) == CONN_CLOSED || conn_get_phase(c) == CONN_LINGER)
+			return;
+		if (req == NULL && !begin_next(c))
+			return;
+		req = conn_user(c);
+		if (!run_steps(req))
+			return;
+		request_end(req);
+		if (conn_get_phase(c) != CONN_CLOSED)
+			conn_flush(c);
+	}
+	/* the rest of a long pipeline is served when its answers were sent: hooks.drained */
+}
+
+static void
+on_input(struct conn *c)
+{
+	struct request *req = conn_user(c);
+
+	if (req == NULL)
+		request_drive(c);
+	else if (req->pass != NULL)
+		pass_input(req);
+}
+
+static void
+on_gone(struct conn *c, const char *reason)
+{
+	struct request *req = conn_user(c);
+
+	shm_connections_add(((struct services *)conns_user(c))->shm, ((struct services *)conns_user(c))->listener, -1);
+	if (req == NULL)
+		return;
+	log_debug("request %" PRIx64 ": ended in %s: %s", req->id, request_state_name(req->state), reason);
+	conn_set_user(c, NULL);
+	request_free(req);
+}
+
+const struct conn_hooks request_hooks = {on_input, request_drive, on_gone};
+
+void
+requests_admit(struct services *s)
+{
+	struct request *req, *next;
+	struct request_queue round;
+
+	TAILQ_INIT(&round);
+	TAILQ_CONCAT(&round, &s->waiting, admit); /* who is not admitted queues again, in the same order */
+	for (req = TAILQ_FIRST(&round); req != NULL; req = next) {
+		next = TAILQ_NEXT(req, admit);
+		TAILQ_REMOVE(&round, req, admit);
+		req->in_admit = false;
+		request_drive(req->conn);
+	}
+}
+
+void
+request_drain(struct conn *c)
+{
+	struct request *req = conn_user(c);
+
+	if (req != NULL)
+		req->keep_alive = false;
+	else if (conn_get_phase(c) == CONN_IDLE || conn_get_phase(c) == CONN_READING)
+		conn_close(c, "draining");
+}

@@ -1,0 +1,227 @@
+/* Answers that are not objects: errors of ours, refusals of a registry's, and which fields are relayed. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "log.h"
+#include "refusal.h"
+#include "request_private.h"
+#include "shm.h"
+
+struct buf *
+request_begin(struct request *req, int status)
+{
+	struct buf *out = conn_output(req->conn);
+
+	req->status = status;
+	req->head_sent = true;
+	http_begin(out, status, !req->keep_alive);
+	http_field(out, "Docker-Distribution-Api-Version", "registry/2.0");
+	return out;
+}
+
+enum step
+request_cut(struct request *req, const char *why)
+{
+	req->outcome = "error";
+	log_info("request %" PRIx64 ": cut after %" PRIu64 " bytes: %s", req->id, req->bytes, why);
+	req->keep_alive = false;
+	return STEP_DONE;
+}
+
+static void
+count_outcome(struct request *req, int status)
+{
+	if (req->outcome != NULL)
+		return;
+	req->outcome = status == 401 || status == 403 || status == 404 || status == 429 ? "denied" : "error";
+}
+
+enum step
+request_fail(struct request *req, int status, const char *code, const char *fmt, ...)
+{
+	char message[512];
+	const char *body;
+	struct buf *out;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	req->outcome = "error";
+	req->code = code;
+	if (req->head_sent)
+		return request_cut(req, message);
+	log_info("request %" PRIx64 ": %d %s: %s", req->id, status, code, message);
+	if (req->head.chunked || req->head.body_length != 0)
+		req->keep_alive = false; /* the request's body was not read */
+	body = http_error_body(&req->arena, code, message);
+	out = request_begin(req, status);
+	if (status == 503)
+		http_field(out, "Retry-After", "1");
+	if (status == 405)
+		http_field(out, "Allow", "GET, HEAD");
+	http_field(out, "Content-Type", "application/json");
+	http_field_u64(out, "Content-Length", strlen(body));
+	http_end(out);
+	if (req->head.method != HTTP_HEAD)
+		buf_append(out, body, strlen(body));
+	return STEP_DONE;
+}
+
+/* --- relaying ------------------------------------------------------------------------------------ */
+
+/* Fields that mean something for one hop or one host only, or that the cache sets itself. X-Registry-Supports-Signatures would send podman
+ * to an API that is not cached (WIRE.md 2.4). */
+static bool
+is_relayed(const char *name)
+{
+	static const char *const dropped[] = {"Content-Length", "Date", "Set-Cookie", "Set-Cookie2", "Alt-Svc",
+	    "Strict-Transport-Security", "Docker-Distribution-Api-Version", "X-Registry-Supports-Signatures"};
+
+	if (http_is_hop_by_hop(name))
+		return false;
+	for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++)
+		if (http_name_is(name, dropped[i]))
+			return false;
+	return true;
+}
+
+/* The path of an absolute URL when it is of this request's upstream (default ports left out or not); else NULL. */
+static const char *
+path_on_upstream(const struct request *req, const char *url)
+{
+	const char *scheme = req->route.scheme, *host = req->route.host;
+	const char *port = strcmp(scheme, "https") == 0 ? ":443" : ":80";
+	size_t n = strlen(scheme), bare = strlen(host), tail = strlen(port);
+
+	if (strncasecmp(url, scheme, n) != 0 || strncmp(url + n, "://", 3) != 0)
+		return NULL;
+	url += n + 3;
+	if (bare > tail && strcmp(host + bare - tail, port) == 0)
+		bare -= tail;
+	if (strncasecmp(url, host, bare) != 0)
+		return NULL;
+	url += bare;
+	if (strncmp(url, port, tail) == 0)
+		url += tail;
+	return *url == '/' || *url == '\0' || *url == '?' ? url : NULL;
+}
+
+/* Clients resolve a relative Location badly, so it is absolute, on the host that the client asked. */
+static void
+relay_location(struct request *req, struct buf *out, const char *url)
+{
+	const char *path = path_on_upstream(req, url);
+
+	if (path == NULL)
+		http_field(out, "Location", url);
+	else
+		http_field(out, "Location", arena_printf(&req->arena, "%s://%s%s", req->s->tls ? "https" : "http",
+		    req->head.host, *path == '\0' ? "/" : path));
+}
+
+/* `<absolute URL>; rel="next"` becomes relative to the cache (WIRE.md 2.3). */
+static void
+relay_link(struct request *req, struct buf *out, const char *value)
+{
+	const char *path = value[0] == '<' ? path_on_upstream(req, value + 1) : NULL;
+
+	http_field(out, "Link", path != NULL ? arena_printf(&req->arena, "<%s", path) : value);
+}
+
+void
+request_relay_fields(struct request *req, struct buf *out, const struct upstream_header *h, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (http_name_is(h[i].name, "Location"))
+			relay_location(req, out, h[i].value);
+		else if (http_name_is(h[i].name, "Link"))
+			relay_link(req, out, h[i].value);
+		else if (is_relayed(h[i].name))
+			http_field(out, h[i].name, h[i].value);
+	}
+}
+
+/* --- refusals ------------------------------------------------------------------------------------ */
+
+static const char *
+code_for(const struct request *req, int status)
+{
+	switch (status) {
+	case 401:
+		return "UNAUTHORIZED";
+	case 403:
+		return "DENIED";
+	case 404:
+		return req->route.kind == ROUTE_BLOB ? "BLOB_UNKNOWN" : "MANIFEST_UNKNOWN";
+	case 429:
+		return "TOOMANYREQUESTS";
+	default:
+		return "UNSUPPORTED";
+	}
+}
+
+/* What a client is told of a registry's status (WIRE.md section 5); 0: relay it as it is. */
+static int
+mapped(int status)
+{
+	if (status >= 400 && status <= 499 && status != 408)
+		return 0;
+	switch (status) {
+	case 408:
+		return 504;
+	case 500:
+	case 503:
+		return 503;
+	default:
+		return 502;
+	}
+}
+
+enum step
+request_refuse(struct request *req, const struct refusal *r)
+{
+	struct buf *out;
+	const char *body = (const char *)buf_data(&r->body);
+	size_t n = buf_len(&r->body);
+	bool ours = n == 0;
+
+	if (mapped(r->status) != 0)
+		return request_fail(req, mapped(r->status), "UNAVAILABLE", "the registry %s answered %d",
+		    req->route.upstream, r->status);
+	if (req->head_sent)
+		return request_cut(req, "the registry refused to go on");
+	count_outcome(req, r->status);
+	req->code = code_for(req, r->status);
+	shm_count(req->s->shm, req->s->listener, COUNT_DENIED, 1);
+	if (ours) {
+		body = http_error_body(&req->arena, req->code, "the registry refused, without saying more");
+		n = strlen(body);
+	}
+	out = request_begin(req, r->status);
+	for (size_t i = 0; i < r->nheaders; i++) {
+		struct upstream_header h = {r->headers[i].name, r->headers[i].value};
+
+		if (ours && http_name_is(h.name, "Content-Type"))
+			continue;
+		request_relay_fields(req, out, &h, 1);
+	}
+	if (ours)
+		http_field(out, "Content-Type", "application/json");
+	http_field_u64(out, "Content-Length", n);
+	http_end(out);
+	if (req->head.method != HTTP_HEAD)
+		buf_append(out, body, n);
+	return STEP_DONE;
+}
+
+enum step
+request_no_answer(struct request *req, enum upstream_result result, const char *detail)
+{
+	return request_fail(req, result == UPSTREAM_TIMEOUT ? 504 : 502, "UNAVAILABLE", "the registry %s: %s%s%s",
+	    req->route.upstream, upstream_result_name(result), detail != NULL && *detail != '\0' ? ": " : "",
+	    detail != NULL ? detail : "");
+}

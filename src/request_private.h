@@ -1,0 +1,128 @@
+/* What the files of the request module share: request.c (life, machine), request_object.c (look up, check, join),
+ * request_send.c (head and body of objects), request_answer.c (errors, refusals, field filters),
+ * request_pass.c and request_uncached.c. Nobody else includes this. */
+#ifndef REQUEST_PRIVATE_H
+#define REQUEST_PRIVATE_H
+
+#include <sys/types.h>
+
+#include "arena.h"
+#include "fill.h"
+#include "http.h"
+#include "index.h"
+#include "request.h"
+#include "route.h"
+#include "upstream.h"
+
+struct check_answer;
+struct check_ticket;
+struct pass;
+struct refusal;
+struct uncached;
+
+enum request_state {
+	REQUEST_ROUTE,
+	REQUEST_LOOKUP,
+	REQUEST_CHECK,
+	REQUEST_JOIN,
+	REQUEST_FILL,
+	REQUEST_ADMIT,
+	REQUEST_HEAD,
+	REQUEST_BODY,
+	REQUEST_PASS,
+	REQUEST_UNCACHED,
+	REQUEST_DONE,
+};
+const char *request_state_name(enum request_state s);
+
+enum step {
+	STEP_NEXT, /* the state was changed: go on */
+	STEP_WAIT, /* an event and a limit of time are armed */
+	STEP_DONE, /* answered, or given up */
+};
+
+enum { REQUEST_MAX_JOINS = 16, REQUEST_SMALL_BODY = 16384 };
+
+struct request {
+	struct conn *conn;
+	struct services *s;
+	struct arena arena;
+	struct http_head head;
+	struct route route;
+	enum request_state state;
+	uint64_t id, started_ms, waiting_ms;
+	const char *authorization, *accept; /* NULL: none */
+
+	/* the object */
+	struct digest digest;
+	bool has_digest, hit, checked, led, joined;
+	struct index_object object;
+	struct check_ticket *ticket;
+	struct fill_client *fill;
+	unsigned joins;
+	int fd; /* its own; -1: none */
+	dev_t device;
+	ino_t inode;
+	const char *media_type; /* in the arena, or ""; of the index, the fill or the check */
+	int64_t size;           /* bytes of the whole object; -1: not known */
+
+	/* the answer */
+	bool keep_alive, head_sent, chunked, in_admit, has_place, uncached_pass;
+	uint64_t first, end, at; /* of the object: what is being sent is [first, end), `at` is next; end UINT64_MAX: to its end */
+	int status;
+	uint64_t bytes;      /* of body handed to the connection */
+	const char *outcome; /* for the access line */
+	const char *code;    /* error code of the answer, for the access line; NULL: none */
+	struct pass *pass;
+	struct uncached *uncached;
+	TAILQ_ENTRY(request) admit;
+};
+
+/* request.c */
+void request_goto(struct request *req, enum request_state state);
+/* Runs the steps of the connection's request, and of those that follow it. Every callback ends with it. */
+void request_drive(struct conn *c);
+
+/* request_object.c */
+enum step step_lookup(struct request *req);
+enum step step_check(struct request *req);
+enum step step_join(struct request *req);
+enum step step_fill(struct request *req);
+/* Takes `fd`; false when it is another file than the one that bytes were sent of. */
+bool request_use_file(struct request *req, int fd) __attribute__((warn_unused_result));
+
+/* request_send.c */
+enum step step_admit(struct request *req);
+enum step step_head(struct request *req);
+enum step step_body(struct request *req);
+void request_release_place(struct request *req);
+/* Status line and the fields that every answer with an object carries; the caller adds the length and ends it. */
+struct buf *request_object_head(struct request *req, int status);
+/* HEAD of an object that is not here, from the check's answer. */
+enum step request_answer_head(struct request *req);
+
+/* request_answer.c */
+/* Begins an answer: status line, connection, the API version. */
+struct buf *request_begin(struct request *req, int status);
+/* The one way to fail: an OCI error body, or, when the head was sent, a connection cut short. Returns STEP_DONE. */
+enum step request_fail(struct request *req, int status, const char *code, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Relays a registry's refusal as WIRE.md section 5 maps it. Returns STEP_DONE. */
+enum step request_refuse(struct request *req, const struct refusal *refusal);
+/* A check, fill or pass that got no answer. */
+enum step request_no_answer(struct request *req, enum upstream_result result, const char *detail);
+/* Relays the answer's fields but for those that concern one hop or one host; Location and Link stay on the cache. */
+void request_relay_fields(struct request *req, struct buf *out, const struct upstream_header *h, size_t n);
+/* The connection is cut short of what was promised. Returns STEP_DONE. */
+enum step request_cut(struct request *req, const char *why);
+
+/* request_pass.c */
+enum step step_pass(struct request *req);
+void pass_free(struct pass **p);
+void pass_input(struct request *req);
+
+/* request_uncached.c */
+enum step step_uncached(struct request *req);
+void uncached_free(struct uncached **u);
+
+#endif
