@@ -1,14 +1,16 @@
-/* What a child process is given by the master at its fork, and what both kinds of children do alike:
- * noticing that the master died, heartbeats, signals. */
+/* What a child process is given by the master at its fork, and what both kinds of children do
+ * alike: noticing that the master died, heartbeats, signals. */
 #ifndef CHILD_H
 #define CHILD_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct conf;
 struct event_base;
 struct shm;
+struct tls_server;
 
 /* Everything is borrowed and lives as long as the process. */
 struct child_start {
@@ -16,18 +18,29 @@ struct child_start {
 	struct shm *shm;
 	unsigned number;     /* child number in shm */
 	uint64_t generation; /* its own, opened by the master */
-	int life_fd;         /* read end of a pipe that the master holds: end of file when it is gone */
-	int listen_fd;       /* a listener's own listening socket (non-blocking); -1 for gc */
+	int life_fd;   /* read end of a pipe that the master holds: end of file when it is gone */
+	int listen_fd; /* a listener's own listening socket (non-blocking); -1 for gc */
+	pid_t master;
+	int ready_fd;           /* eventfd that wakes the master when the child is ready */
+	struct tls_server *tls; /* certificate and key, read by the master; NULL: plain HTTP */
+	bool first;        /* gc: no listener of this run lives yet, so the index may be dropped */
+	unsigned failures; /* how many before it, in a row, died too early to call them well */
 };
 
 struct child;
 
-/* In the child, after the fork: arms PR_SET_PDEATHSIG (SIGKILL), the life pipe, TERM/INT and a heartbeat every second in `base`.
- * `drain` is called once, from the loop, when TERM or INT came. A dead master ends the process at once.
- * Owned by the caller. */
-struct child *child_begin(struct event_base *base, const struct child_start *start, void (*drain)(void *arg), void *arg);
+/* In the child, after the fork: arms PR_SET_PDEATHSIG (SIGKILL), the life pipe, TERM/INT, USR1
+ * (reopens the log file) and a heartbeat every second in `base`. The master forks with these
+ * signals blocked and they are unblocked here, so that none is lost before. `drain` is called once,
+ * from the loop, when TERM or INT came. A dead master ends the process at once. Owned by the
+ * caller. */
+struct child *child_begin(
+    struct event_base *base, const struct child_start *start, void (*drain)(void *arg), void *arg);
 /* Says CHILD_READY in shm: the master counts the child as up. */
 void child_ready(struct child *c);
+/* Says that the process is alive, for work that keeps it from its loop for more than a second. */
+void child_beat(struct child *c);
+/* Takes everything out of the loop again and frees. *c becomes NULL. */
 void child_end(struct child **c);
 
 #endif

@@ -1,5 +1,5 @@
-/* The configuration file: YAML by libfyaml into one struct, by one table of options (conf_table.c), from which
- * parsing, defaults, limits, --print-config and the manual's list are made.
+/* The configuration file: YAML by libfyaml into one struct, by one table of options (conf_table.c),
+ * from which parsing, defaults, limits, --print-config and the manual's list are made.
  */
 #ifndef CONF_H
 #define CONF_H
@@ -29,20 +29,22 @@ struct conf_registry {
 	int trusted;
 };
 
-/* Owned by the caller of conf_load(); free with conf_free(). Sizes in bytes, durations in milliseconds. */
+/* Owned by the caller of conf_load(); free with conf_free(). Sizes in bytes, durations in
+ * milliseconds. */
 struct conf {
 	char *data_path;
 	char *user; /* NULL: stay who we are */
 	struct {
 		unsigned workers, streamers; /* streamers 0: no limit */
 		unsigned listeners;          /* 0 in the file: the number of CPUs, put in here */
-		uint64_t upstream_timeout, timeout, connect_timeout, first_byte_timeout, drain_timeout, check_grace, heartbeat_timeout;
-		uint64_t low_speed;          /* bytes a second */
-		uint64_t max_head;           /* bytes of a request head */
+		uint64_t upstream_timeout, timeout, connect_timeout, first_byte_timeout,
+		    drain_timeout, keep_alive, check_grace, heartbeat_timeout;
+		uint64_t low_speed;                                    /* bytes a second */
+		uint64_t max_head;                                     /* bytes of a request head */
 		unsigned max_connections, max_connections_per_address; /* 0: no limit */
 		bool read_only, allow_private_redirects;
-		char *address;               /* host:port, [v6]:port */
-		struct conf_backend default_backend; /* host NULL: none */
+		char *address;                       /* host:port, [v6]:port */
+		struct conf_backend default_backend; /* host and scheme NULL: none */
 		struct conf_rule *rules;
 		size_t nrules;
 		struct conf_registry *registries;
@@ -55,8 +57,8 @@ struct conf {
 		char *address;
 	} metrics;
 	struct {
-		char *path;   /* NULL: standard error */
-		char *level;  /* error, warn, info, debug, trace */
+		char *path;  /* NULL: standard error */
+		char *level; /* error, warn, info, debug, trace */
 		bool access;
 	} log;
 	struct {
@@ -72,8 +74,9 @@ struct conf {
 	} gc;
 };
 
-/* Reads `path`. Every mistake is written to `errors` as "file:line:column: what is wrong, what was expected", all of
- * them in one run. NULL when there was any (also for a file that is missing, empty, too large or not UTF-8). */
+/* Reads `path`. Every mistake is written to `errors` as "file:line:column: what is wrong, what was
+ * expected", all of them in one run. NULL when there was any (also for a file that is missing,
+ * empty, too large or not UTF-8). */
 struct conf *conf_load(const char *path, FILE *errors);
 /* The same from memory; `name` stands for the file in messages. */
 struct conf *conf_parse(const char *name, const char *text, size_t len, FILE *errors);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -212,6 +213,15 @@ on_refused(struct fill *f, const struct upstream_answer *a)
 	f->failed_answer = true;
 }
 
+/* text/html is no manifest, whatever the status says (WIRE.md section 5). */
+static bool
+is_page(const struct upstream_answer *a)
+{
+	const char *type = upstream_header(a, "Content-Type", 0);
+
+	return a->status < 300 && type != NULL && strncasecmp(type, "text/html", 9) == 0;
+}
+
 static void
 on_head(void *arg, const struct upstream_answer *a)
 {
@@ -219,7 +229,9 @@ on_head(void *arg, const struct upstream_answer *a)
 
 	f->failed_answer = false;
 	f->skip = 0;
-	if (a->status == 200) {
+	if (f->source.kind == OBJECT_MANIFEST && is_page(a)) {
+		lead_abort(f, FILL_END_UPSTREAM); /* a login page with status 200 */
+	} else if (a->status == 200) {
 		f->skip = f->bytes;
 		accepted(f, a, a->content_length);
 	} else if (a->status == 206 && f->bytes > 0) {
@@ -291,21 +303,30 @@ ended_refused(struct fill *f)
 }
 
 static void
+ended_broken(struct fill *f, enum upstream_result r, const char *detail)
+{
+	char text[DIGEST_STR_SIZE];
+
+	if (detail == NULL || *detail == '\0')
+		detail = upstream_result_name(r);
+	if (r == UPSTREAM_CONNECT || r == UPSTREAM_TIMEOUT || r == UPSTREAM_BROKEN) {
+		retry_or_end(f, r == UPSTREAM_TIMEOUT ? FILL_END_TIMEOUT : FILL_END_UPSTREAM, detail);
+		return;
+	}
+	log_warn("fill %s: from %s: %s", digest_str(&f->digest, text), f->source.host, detail);
+	lead_abort(f, FILL_END_UPSTREAM); /* it would be the same again */
+}
+
+static void
 on_done(void *arg, enum upstream_result r, const char *detail)
 {
 	struct fill *f = arg;
 
 	f->call = NULL;
-	if (r != UPSTREAM_OK) {
-		if (f->failed_answer && f->refusal != NULL && f->refusal->status < 500)
-			ended_refused(f); /* the status is what counts, not how its body ended */
-		else
-			retry_or_end(f, r == UPSTREAM_TIMEOUT ? FILL_END_TIMEOUT : FILL_END_UPSTREAM,
-			    detail != NULL && *detail != '\0' ? detail : upstream_result_name(r));
-		return;
-	}
-	if (f->failed_answer && f->refusal != NULL)
-		ended_refused(f);
+	if (f->refusal != NULL && (r == UPSTREAM_OK || f->refusal->status < 500))
+		ended_refused(f); /* the status is what counts, not how its body ended */
+	else if (r != UPSTREAM_OK)
+		ended_broken(f, r, detail);
 	else if (f->size >= 0 && f->bytes + buf_len(&f->gather) < (uint64_t)f->size)
 		retry_or_end(f, FILL_END_UPSTREAM, "the body ended early");
 	else

@@ -1,5 +1,6 @@
-/* HTTP/1.1 on the client's side: parsing a request head (llhttp), reading a request body, formatting answers.
- * Pure: bytes in, values out; no I/O. Sources: RFC 9110 (semantics), RFC 9112 (messages).
+/* HTTP/1.1 on the client's side: parsing a request head (llhttp), reading a request body,
+ * formatting answers. Pure: bytes in, values out; no I/O. Sources: RFC 9110 (semantics), RFC 9112
+ * (messages).
  */
 #ifndef HTTP_H
 #define HTTP_H
@@ -11,7 +12,10 @@
 #include "arena.h"
 #include "buf.h"
 
-enum { HTTP_MAX_HEADERS = 256 };
+enum {
+	HTTP_MAX_HEADERS = 256,       /* fields */
+	HTTP_MAX_TARGET = 16 * 1024, /* bytes of a request target */
+};
 
 enum http_method {
 	HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER
@@ -26,8 +30,10 @@ struct http_header {
 struct http_head {
 	enum http_method method;
 	const char *method_name;
-	const char *target; /* as sent, in origin form: path[?query] (an absolute-form target is cut to that) */
-	const char *host;   /* Host (or of the absolute form), lower-cased, with its port; "" when absent (HTTP/1.0) */
+	/* As sent, in origin form: path[?query]; an absolute-form target is cut to that. */
+	const char *target;
+	/* Host, or of the absolute form; lower-cased, with its port; "" when absent (HTTP/1.0). */
+	const char *host;
 	int minor;          /* HTTP/1.minor */
 	bool keep_alive;    /* what the client asked for (RFC 9112 section 9.3) */
 	bool chunked;       /* the body is chunked */
@@ -43,24 +49,30 @@ enum http_parse {
 	HTTP_BAD,  /* *error says why (static text): answer 400 and close */
 };
 
-/* Reads a request head from the first `len` bytes at `data`. Leading empty lines are skipped (RFC 9112 section 2.2).
- * Refuses, besides what llhttp refuses in its strict default: obs-fold, bare LF, NUL and control bytes, a missing or second Host in HTTP/1.1,
- * Content-Length with Transfer-Encoding, a transfer coding other than chunked, more than HTTP_MAX_HEADERS fields,
- * HTTP versions other than 1.0 and 1.1, a target that is neither origin nor absolute form.
- * Data that can never become a head is refused at once, not when the head ends. */
-enum http_parse http_parse_head(const char *data, size_t len, struct arena *arena, struct http_head *head,
-    size_t *consumed, const char **error) __attribute__((warn_unused_result));
+/* Reads a request head from the first `len` bytes at `data`. Leading empty lines are skipped
+ * (RFC 9112 section 2.2). Refuses, besides what llhttp refuses in its strict default: obs-fold,
+ * bare LF, NUL and control bytes, a missing or second Host in HTTP/1.1, Content-Length with
+ * Transfer-Encoding, a transfer coding other than chunked, more than HTTP_MAX_HEADERS fields, a
+ * target of more than HTTP_MAX_TARGET bytes, HTTP versions other than 1.0 and 1.1, a target that
+ * is neither origin nor absolute form or has bytes other than printable ASCII, more than 16
+ * empty lines before the head. Data that can never become a head is refused at once, not when
+ * the head ends. */
+enum http_parse http_parse_head(const char *data, size_t len, struct arena *arena,
+    struct http_head *head, size_t *consumed, const char **error)
+    __attribute__((warn_unused_result));
 
 const char *http_method_name(enum http_method m);
 bool http_name_is(const char *name, const char *wanted); /* case-insensitive */
 /* The first value of this field, NULL when absent. */
 const char *http_header_get(const struct http_head *head, const char *name);
-/* All values of this field, joined by ", " in their order (RFC 9110 section 5.3), in the arena; NULL when absent. */
+/* All values of this field, joined by ", " in their order (RFC 9110 section 5.3), in the arena;
+ * NULL when absent. */
 const char *http_header_joined(const struct http_head *head, const char *name, struct arena *arena);
 
-/* --- request bodies ----------------------------------------------------------------------------- */
+/* --- request bodies --------------------------------------------------------------------------- */
 
-/* Reads one request body, of known length or chunked, from what the connection received. Embedded; no memory of its own. */
+/* Reads one request body, of known length or chunked, from what the connection received.
+ * Embedded; no memory of its own. */
 struct http_body {
 	int64_t left;      /* known length: bytes still to come */
 	bool chunked;
@@ -70,28 +82,31 @@ struct http_body {
 	bool done;
 };
 void http_body_init(struct http_body *b, const struct http_head *head);
-/* Decodes from `in` (which it consumes) and appends at most `max` body bytes to `out`. False: the coding is broken: answer 400 and close. */
-bool http_body_read(struct http_body *b, struct buf *in, struct buf *out, size_t max) __attribute__((warn_unused_result));
+/* Decodes from `in` (which it consumes) and appends at most `max` body bytes to `out`. False:
+ * the coding is broken: answer 400 and close. */
+bool http_body_read(struct http_body *b, struct buf *in, struct buf *out, size_t max)
+    __attribute__((warn_unused_result));
 
-/* --- ranges (RFC 9110 section 14) --------------------------------------------------------------- */
+/* --- ranges (RFC 9110 section 14) ------------------------------------------------------------- */
 
 enum http_range {
-	HTTP_RANGE_NONE,  /* no Range, another unit, several ranges, or not well-formed: answer 200 */
+	HTTP_RANGE_NONE,  /* no Range, another unit, several, or not well-formed: answer 200 */
 	HTTP_RANGE_ONE,   /* first…last, both inclusive, inside the object: answer 206 */
 	HTTP_RANGE_BEYOND /* cannot be satisfied: answer 416 */
 };
-/* Reads a Range field's value (NULL: none) against an object of `size` bytes. "bytes=500-0" is HTTP_RANGE_BEYOND (WIRE.md 7.3);
- * an empty object has no ranges: HTTP_RANGE_NONE. */
+/* Reads a Range field's value (NULL: none) against an object of `size` bytes. "bytes=500-0" is
+ * HTTP_RANGE_BEYOND (WIRE.md 7.3); an empty object has no ranges: HTTP_RANGE_NONE. */
 enum http_range http_parse_range(const char *value, uint64_t size, uint64_t *first, uint64_t *last);
-/* Does an If-None-Match value (list, "*", weak tags; RFC 9110 section 13.1.2) match this quoted strong tag? */
+/* Does an If-None-Match value (list, "*", weak tags; RFC 9110 section 13.1.2) match this quoted
+ * strong tag? */
 bool http_etag_matches(const char *value, const char *etag);
 
-/* --- answers ------------------------------------------------------------------------------------ */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 const char *http_reason(int status);
 /* "HTTP/1.1 <status> <reason>\r\n" with Date, and Connection: close when `close`. */
 void http_begin(struct buf *out, int status, bool close);
-/* A field; a value with CR, LF or NUL in it is left out. */
+/* A field; one with a control byte (CR and LF among them) in its name or value is left out. */
 void http_field(struct buf *out, const char *name, const char *value);
 void http_field_u64(struct buf *out, const char *name, uint64_t value);
 void http_end(struct buf *out);

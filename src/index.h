@@ -1,11 +1,10 @@
-/* The index: the one file with lmdb.h. Databases `objects`, `leases`, `names`, `proofs`, and the shared
- * array `usage` (when an object was last used). Values in, values out; LMDB's quirks (map full, map
- * resized, reader slots, the writer's lock) end here. Records are versioned; keys longer than LMDB's limit
- * are replaced by their SHA-256.
+/* The index: the one file with lmdb.h. Databases `objects`, `leases`, `names`, `proofs`, and
+ * the shared array `usage` (when an object was last used). Values in, values out; LMDB's quirks
+ * (map full, map resized, reader slots, the writer's lock) end here. Records are versioned;
+ * keys longer than LMDB's limit are replaced by their SHA-256.
  *
- * Open it after fork, once a process; never in the master. No transaction spans two calls, so nothing is
- * held across a return to the event loop. Policy on leases is lease.c's.
- */
+ * Open it after fork, once a process; never in the master. No transaction spans two calls, so
+ * nothing is held across a return to the event loop. Policy on leases is lease.c's. / */
 #ifndef INDEX_H
 #define INDEX_H
 
@@ -17,7 +16,7 @@
 
 enum index_result {
 	INDEX_OK,
-	INDEX_MISS,  /* there is no such record */
+	INDEX_MISS, /* there is no such record */
 	INDEX_ERROR, /* LMDB failed; logged once, where it was known; the caller goes on without the index */
 };
 
@@ -26,11 +25,11 @@ enum object_kind { OBJECT_BLOB = 1, OBJECT_MANIFEST = 2 };
 enum { INDEX_MEDIA_TYPE_SIZE = 128, INDEX_NO_USAGE = UINT32_MAX };
 
 struct index_object {
-	uint8_t kind; /* enum object_kind */
-	uint64_t size;                          /* bytes */
-	int64_t fetched_at;                     /* seconds since 1970 */
-	int64_t verified_at;                    /* when its bytes were last hashed */
-	uint32_t usage;                         /* slot in the usage array; set by index_put_object */
+	uint8_t kind;        /* enum object_kind */
+	uint64_t size;       /* bytes */
+	int64_t fetched_at;  /* seconds since 1970 */
+	int64_t verified_at; /* when its bytes were last hashed */
+	uint32_t usage;      /* slot in the usage array; set by index_put_object */
 	char media_type[INDEX_MEDIA_TYPE_SIZE]; /* "" when not known */
 };
 
@@ -45,13 +44,22 @@ struct index_lease {
 
 struct index;
 
-/* Opens or makes the environment in the folder `dir` (made when missing, mode 0700). NULL: said why in the log.
- * Owned by the caller. */
+/* Opens or makes the environment in the folder `dir` (made when missing, mode 0700). NULL: said
+ * why in the log; an index of an unusable version or a damaged one is left as it is. Owned by
+ * the caller. */
 struct index *index_open(const char *dir);
+/* The same with a map of `map_bytes` to begin with, or less where the address space is limited.
+ * It grows when it is full; index_open() takes so much that it should not have to. */
+struct index *index_open_sized(const char *dir, size_t map_bytes);
 void index_close(struct index **ix);
 
-enum index_result index_get_object(struct index *ix, const struct digest *d, struct index_object *o);
-enum index_result index_put_object(struct index *ix, const struct digest *d, const struct index_object *o);
+enum index_result index_get_object(
+    struct index *ix, const struct digest *d, struct index_object *o);
+/* A new object gets a usage slot, used as of o->fetched_at; one that is replaced keeps its own.
+ * o->usage is not looked at. */
+enum index_result index_put_object(
+    struct index *ix, const struct digest *d, const struct index_object *o);
+/* Frees its usage slot, and forgets its proofs: they are about bytes that are gone. */
 enum index_result index_delete_object(struct index *ix, const struct digest *d);
 
 /* One write transaction over one digest: `decide` sees what is recorded and changes it in place.
@@ -62,18 +70,22 @@ struct index_entry {
 	struct index_lease lease;
 };
 typedef void index_decide_fn(struct index_entry *e, void *arg);
-enum index_result index_update(struct index *ix, const struct digest *d, index_decide_fn *decide, void *arg);
+enum index_result index_update(
+    struct index *ix, const struct digest *d, index_decide_fn *decide, void *arg);
 /* The same picture without a write transaction. INDEX_OK also when both are absent. */
 enum index_result index_look(struct index *ix, const struct digest *d, struct index_entry *e);
 
-/* Calls `each` for every lease (the transaction is renewed in between; no write from within). Stops when it returns false. */
+/* Calls `each` for every lease, in batches: no transaction is open while it runs, and what
+ * others change meanwhile may be seen or not. Stops when it returns false. */
 typedef bool index_lease_fn(const struct digest *d, const struct index_lease *l, void *arg);
 enum index_result index_each_lease(struct index *ix, index_lease_fn *each, void *arg);
 /* Likewise every object. */
 typedef bool index_object_fn(const struct digest *d, const struct index_object *o, void *arg);
 enum index_result index_each_object(struct index *ix, index_object_fn *each, void *arg);
 
-/* names: what was cached, in people's words. `upstream` is scheme://host[:port]. */
+/* names: what was cached, in people's words. `upstream` is scheme://host[:port]. A name that
+ * was put with the same digest less than INDEX_NAME_FRESH seconds before is not written again. */
+enum { INDEX_NAME_FRESH = 60 };
 enum index_result index_put_name(struct index *ix, const char *upstream, const char *repository,
     const char *tag, const struct digest *d, int64_t seen_at);
 enum index_result index_get_name(struct index *ix, const char *upstream, const char *repository,
@@ -84,6 +96,7 @@ enum index_result index_get_proof(struct index *ix, const char *upstream, const 
 
 /* Object `o` was used now (wall clock, seconds): one atomic store in the usage array. */
 void index_touch(struct index *ix, const struct index_object *o, int64_t now);
+/* When `o` was last used, or its fetched_at when that is later or all that is known. */
 int64_t index_last_used(struct index *ix, const struct index_object *o);
 
 /* Flushes to disk; blocks for tens of milliseconds: the gc child only. */

@@ -7,7 +7,7 @@
  *   (none)    its owner gave it up: lease_drop()
  *   dead      its owner's generation is closed, its fill has ended without publishing, or its deadline has
  *             passed without progress: the next lease_take() inherits it, gc drops it otherwise
- */
+ * / */
 #ifndef LEASE_H
 #define LEASE_H
 
@@ -41,21 +41,26 @@ struct lease_answer {
 /* How long, in milliseconds, a live owner may make no progress before its lease is free. */
 enum { LEASE_STALL_MS = 90000 };
 
-/* In one write transaction: finds the object, finds a live lease, or takes the lease for `owner` with the
- * fill `ref`, which the owner has claimed. */
+/* In one write transaction: finds the object, finds a live lease, or takes the lease for
+ * `owner` with the fill `ref`, which the owner has claimed. */
 enum lease_outcome lease_take(struct index *ix, struct shm *shm, const struct digest *d,
     const struct lease_owner *owner, struct fill_ref ref, struct lease_answer *a);
 /* The same question in a read transaction; takes nothing. */
-enum lease_outcome lease_peek(struct index *ix, struct shm *shm, const struct digest *d, struct lease_answer *a);
+enum lease_outcome lease_peek(
+    struct index *ix, struct shm *shm, const struct digest *d, struct lease_answer *a);
 /* Object in, lease `id` out. INDEX_MISS: the lease is not ours any more and nothing was changed. */
-enum index_result lease_publish(struct index *ix, const struct digest *d, uint64_t id, const struct index_object *o);
+enum index_result lease_publish(
+    struct index *ix, const struct digest *d, uint64_t id, const struct index_object *o);
 /* Lease `id` out, if it is still the one recorded. */
 enum index_result lease_drop(struct index *ix, const struct digest *d, uint64_t id);
+/* Whether its owner is at work: it lives, runs this very fill, and the deadline has not passed
+ * or it made progress within LEASE_STALL_MS. `now_ms` is clock_ms(). */
 bool lease_live(const struct shm *shm, const struct index_lease *l, uint64_t now_ms);
 
-/* gc: drops up to `max` leases that are dead and calls `dropped` (may be NULL) for each, after the drop.
- * Returns how many, or -1 when the index failed. A lease whose owner died less than `grace_ms` ago stays, so that a
- * follower can take it over (its fill slot tells; 0: none stays). */
+/* gc: drops up to `max` leases that are dead and calls `dropped` (may be NULL) for each, after
+ * the drop. Returns how many, or -1 when the index failed. A lease whose owner died less than
+ * `grace_ms` ago stays, so that a follower can take it over (its fill slot tells; 0: none
+ * stays). */
 int lease_collect(struct index *ix, struct shm *shm, unsigned max, uint64_t grace_ms,
     void (*dropped)(const struct digest *d, const struct index_lease *l, void *arg), void *arg);
 

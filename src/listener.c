@@ -127,7 +127,9 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	requests_admit(&l->services);
 }
 
-/* An index that would not open is tried again now and then: until it does, everything is passed through. */
+/* An index that would not open is tried again now and then: until it does, everything is passed through. It is
+ * opened only when gc has marked this run (the mark says "not clean" and names this boot): one that a machine's
+ * death may have torn is gc's to drop first. */
 static void
 open_store(struct listener *l)
 {
@@ -135,7 +137,7 @@ open_store(struct listener *l)
 
 	if (s->store == NULL)
 		s->store = store_open(l->start->conf->data_path);
-	if (s->store != NULL && s->index == NULL)
+	if (s->store != NULL && s->index == NULL && store_read_state(s->store) == STORE_CRASHED)
 		s->index = index_open(store_index_dir(s->store));
 	if (s->index == NULL)
 		log_warn("without store or index: requests are passed through uncached");

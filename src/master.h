@@ -1,5 +1,6 @@
-/* The master process: opens sockets, makes the shared memory, forks and supervises. Opens no LMDB, no
- * libcurl and no client connection. Signals only set flags; one loop acts on them in a fixed order. */
+/* The master process: opens sockets, makes the shared memory, forks and supervises. Opens no LMDB,
+ * no libcurl and no client connection. Signals only set flags; one loop acts on them in a fixed
+ * order. */
 #ifndef MASTER_H
 #define MASTER_H
 

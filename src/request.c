@@ -33,6 +33,7 @@ static const struct {
 	[REQUEST_ROUTE] = {"route", step_route},
 	[REQUEST_LOOKUP] = {"lookup", step_lookup},
 	[REQUEST_CHECK] = {"check", step_check},
+	[REQUEST_RESOLVE] = {"resolve", step_resolve},
 	[REQUEST_JOIN] = {"join", step_join},
 	[REQUEST_FILL] = {"fill", step_fill},
 	[REQUEST_ADMIT] = {"admit", step_admit},
@@ -165,6 +166,7 @@ request_free(struct request *req)
 	fill_leave(&req->fill);
 	pass_free(&req->pass);
 	uncached_free(&req->uncached);
+	resolve_free(&req->resolve);
 	if (req->fd >= 0)
 		close(req->fd);
 	arena_reset(&req->arena);

@@ -6,7 +6,8 @@
  *   state      what its step does                                           goes to
  *   ROUTE      head -> upstream, repository, kind, reference                LOOKUP, CHECK (a tag), PASS, DONE
  *   LOOKUP     the index, and opens the object                              CHECK, ADMIT, JOIN, UNCACHED, BODY
- *   CHECK      asks the upstream with the client's credentials              LOOKUP, ADMIT, JOIN, DONE
+ *   CHECK      asks the upstream with the client's credentials              LOOKUP, ADMIT, RESOLVE, DONE
+ *   RESOLVE    learns a tag's digest from the manifest itself                 LOOKUP, PASS, DONE
  *   JOIN       leads or follows a fill                                      FILL, LOOKUP, CHECK, UNCACHED
  *   FILL       waits until the fill has bytes for it, or ended              ADMIT, BODY, LOOKUP, UNCACHED, DONE
  *   ADMIT      takes one of server.streamers places                         HEAD, DONE

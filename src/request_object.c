@@ -107,10 +107,17 @@ found(struct request *req)
 	return STEP_NEXT;
 }
 
-/* HEAD needs no more than the check; GET goes on as `otherwise` says. */
+/* HEAD needs no more than the check, but for a manifest of which the registry gives no length: clients cannot do
+ * without it (WIRE.md 4.1), so it is fetched. GET goes on as `otherwise` says. */
 static enum step
 not_here(struct request *req, enum request_state otherwise)
 {
+	bool fetch = req->route.kind == ROUTE_MANIFEST && req->size < 0 && otherwise == REQUEST_JOIN;
+
+	if (req->head.method == HTTP_HEAD && req->checked && fetch) {
+		request_goto(req, REQUEST_JOIN);
+		return STEP_NEXT;
+	}
 	if (req->head.method == HTTP_HEAD && req->checked)
 		return request_answer_head(req);
 	request_goto(req, req->head.method == HTTP_HEAD ? REQUEST_CHECK : otherwise);
@@ -122,6 +129,7 @@ step_lookup(struct request *req)
 {
 	bool broken;
 
+	fill_leave(&req->fill); /* the one it came from has ended */
 	if (req->s->index == NULL || req->s->store == NULL)
 		return not_here(req, REQUEST_UNCACHED);
 	switch (index_get_object(req->s->index, &req->digest, &req->object)) {
@@ -147,16 +155,8 @@ step_lookup(struct request *req)
 static void
 note_name(struct request *req)
 {
-	struct digest known;
-	int64_t seen;
-
-	if (req->s->index == NULL)
-		return;
-	if (index_get_name(req->s->index, req->route.upstream, req->route.repository, req->route.reference, &known,
-	    &seen) == INDEX_OK && digest_equal(&known, &req->digest))
-		return;
-	if (index_put_name(req->s->index, req->route.upstream, req->route.repository, req->route.reference,
-	    &req->digest, clock_wall()) == INDEX_ERROR)
+	if (req->s->index != NULL && index_put_name(req->s->index, req->route.upstream, req->route.repository,
+	    req->route.reference, &req->digest, clock_wall()) == INDEX_ERROR)
 		count(req, COUNT_INDEX_ERRORS);
 }
 
@@ -169,14 +169,14 @@ note_media_type(struct request *req, const struct upstream_answer *head)
 		req->media_type = arena_strndup(&req->arena, type, strcspn(type, "; \t"));
 }
 
-/* A tag's digest, from the registry itself. Without one the request is passed through. */
+/* A tag's digest, from the registry itself. */
 static void
 allowed_tag(struct request *req, const struct upstream_answer *head)
 {
 	const char *text = head->registry_digest;
 
 	if (text == NULL || digest_parse(text, strlen(text), &req->digest) != DIGEST_OK) {
-		request_goto(req, REQUEST_PASS);
+		request_goto(req, REQUEST_RESOLVE);
 		return;
 	}
 	req->has_digest = true;
@@ -361,11 +361,12 @@ enum step
 step_fill(struct request *req)
 {
 	struct fill_status st;
+	bool is_manifest = req->route.kind == ROUTE_MANIFEST; /* small, and needs its length: waited for */
 
 	fill_look(req->fill, &st);
 	if (st.end != FILL_END_NONE && st.end != FILL_END_DONE)
 		return fill_has_ended(req, &st);
-	if (st.fd < 0 || (st.readable == 0 && st.end != FILL_END_DONE))
+	if (st.fd < 0 || (st.readable == 0 && st.end != FILL_END_DONE) || (is_manifest && st.end != FILL_END_DONE))
 		return STEP_WAIT;
 	if (!req->route.trusted && !st.leading) /* another upstream's bytes: it must deliver them itself */
 		return uncached(req);

@@ -18,12 +18,14 @@ struct check_answer;
 struct check_ticket;
 struct pass;
 struct refusal;
+struct resolve;
 struct uncached;
 
 enum request_state {
 	REQUEST_ROUTE,
 	REQUEST_LOOKUP,
 	REQUEST_CHECK,
+	REQUEST_RESOLVE,
 	REQUEST_JOIN,
 	REQUEST_FILL,
 	REQUEST_ADMIT,
@@ -75,6 +77,7 @@ struct request {
 	const char *code;    /* error code of the answer, for the access line; NULL: none */
 	struct pass *pass;
 	struct uncached *uncached;
+	struct resolve *resolve;
 	TAILQ_ENTRY(request) admit;
 };
 
@@ -120,6 +123,10 @@ enum step request_cut(struct request *req, const char *why);
 enum step step_pass(struct request *req);
 void pass_free(struct pass **p);
 void pass_input(struct request *req);
+
+/* request_resolve.c */
+enum step step_resolve(struct request *req);
+void resolve_free(struct resolve **r);
 
 /* request_uncached.c */
 enum step step_uncached(struct request *req);

@@ -1,9 +1,9 @@
-/* What the processes of one cache share in memory: the fill table, a record a child (generation,
- * heartbeat, readiness), counters, and the eventfds that wake listeners. Counters only: bytes of objects
- * go through files.
+/* What the processes of one cache share in memory: the fill table, a record a child
+ * (generation, heartbeat, readiness), counters, and the eventfds that wake listeners. Counters
+ * only: bytes of objects go through files.
  *
- * Made by the master before it forks; every child inherits the mapping and all eventfds. All operations
- * are atomic and never block; a process may die between any two of them.
+ * Made by the master before it forks; every child inherits the mapping and all eventfds. All
+ * operations are atomic and never block; a process may die between any two of them.
  *
  * The life of a fill slot (one atomic word: state, owner, sequence number):
  *
@@ -16,10 +16,10 @@
  *                   the owner, when it can not go on but
  *                   its part file may be gone on with
  *
- * Every state but FILL_RUNNING may be claimed again at any time, which raises the sequence number: who
- * holds an old struct fill_ref sees that from shm_fill_read() and asks the index what became of the digest.
- * The table has as many slots as fills may be in flight in the whole cache (server.workers).
- */
+ * Every state but FILL_RUNNING may be claimed again at any time, which raises the sequence
+ * number: who holds an old struct fill_ref sees that from shm_fill_read() and asks the index
+ * what became of the digest. The table has as many slots as fills may be in flight in the whole
+ * cache (server.workers). / */
 #ifndef SHM_H
 #define SHM_H
 
@@ -76,10 +76,12 @@ struct fill_view {
 	uint64_t bytes;    /* bytes in the part file that may be read */
 	bool verified;     /* the whole object is in the file and its digest is right */
 	uint32_t status;   /* upstream's HTTP status; 0: none yet */
+	uint64_t ended_ms; /* when it left FILL_RUNNING (clock_ms); 0: it has not */
 };
 
 /* Maps the segment and makes one eventfd a listener. listeners in 1…SHM_MAX_LISTENERS, fills in
- * 1…SHM_MAX_FILLS. The gc child is child number `listeners`. NULL with errno. Owned by the caller. */
+ * 1…SHM_MAX_FILLS. The gc child is child number `listeners`. NULL with errno. Owned by the
+ * caller. */
 struct shm *shm_create(unsigned listeners, unsigned fills);
 void shm_destroy(struct shm **s);
 
@@ -87,22 +89,24 @@ unsigned shm_listeners(const struct shm *s);
 unsigned shm_gc(const struct shm *s); /* the gc's child number */
 unsigned shm_fills(const struct shm *s);
 
-/* --- children ---------------------------------------------------------------------------------- */
+/* --- children -------------------------------------------------------------------------------- */
 
-/* Master, before the fork: opens a new generation, never 0 and never used before on this machine since it
- * booted (it is made from the boot clock), so that a lease of an earlier run is never taken for a live one. */
+/* Master, before the fork: opens a new generation, never 0 and never used before on this
+ * machine since it booted (it is made from the boot clock), so that a lease of an earlier run
+ * is never taken for a live one. */
 uint64_t shm_child_open(struct shm *s, unsigned child);
 /* Master, after it reaped the child: closes its generation, makes its running fills FILL_ABANDONED,
  * clears its body count and its place in the queue for slots, and wakes every listener. */
 void shm_child_closed(struct shm *s, unsigned child);
-uint64_t shm_child_generation(const struct shm *s, unsigned child); /* 0: closed */
+/* 0: closed, or there is no such child (the number may come from a record of an earlier run). */
+uint64_t shm_child_generation(const struct shm *s, unsigned child);
 void shm_child_set_state(struct shm *s, unsigned child, enum child_state state);
 enum child_state shm_child_state(const struct shm *s, unsigned child);
 /* The child: I am alive, at `now_ms` (clock_ms). The master reads it. */
 void shm_heartbeat(struct shm *s, unsigned child, uint64_t now_ms);
 uint64_t shm_last_heartbeat(const struct shm *s, unsigned child);
 
-/* --- wake-ups ---------------------------------------------------------------------------------- */
+/* --- wake-ups -------------------------------------------------------------------------------- */
 
 /* The eventfd (non-blocking, close-on-exec) that becomes readable when `listener` is woken. */
 int shm_wake_fd(const struct shm *s, unsigned listener);
@@ -110,49 +114,56 @@ void shm_wake(struct shm *s, unsigned listener);
 /* Empties the eventfd; call it before looking at what changed. */
 void shm_wake_drain(struct shm *s, unsigned listener);
 
-/* --- fills ------------------------------------------------------------------------------------- */
+/* --- fills ----------------------------------------------------------------------------------- */
 
-/* Takes a free slot for a new fill by `listener`, with size -1 and bytes 0. `since_ms` is when its caller
- * began to wait (clock_ms): while another listener has an older waiter, this one is told to wait, so that
- * slots go to the oldest. False: none to be had now; the listener is woken when that may have changed
- * (its place in the queue is kept until a claim succeeds or shm_fill_unwait()). */
+/* Takes a free slot for a new fill by `listener`, with size -1 and bytes 0; of several the one
+ * that ended longest ago. `since_ms` is when its caller began to wait (clock_ms): one free slot
+ * is kept for every other listener with an older waiter, so that slots go to the oldest. False:
+ * none to be had now; the listener is woken when that may have changed. Its place in the queue
+ * is that of its oldest failed claim, kept until that claim succeeds or shm_fill_unwait() says
+ * what the oldest is now. */
 bool shm_fill_claim(struct shm *s, unsigned listener, const struct digest *d, uint64_t since_ms,
     struct fill_ref *out) __attribute__((warn_unused_result));
 /* Tells the queue what this listener's oldest waiter is (0: nobody waits any more). */
 void shm_fill_unwait(struct shm *s, unsigned listener, uint64_t oldest_ms);
 
-/* The owner. Size in bytes, status as HTTP gives it. */
+/* The owner. Size in bytes (-1: not known), status as HTTP gives it. Wakes. */
 void shm_fill_set_size(struct shm *s, struct fill_ref r, int64_t size, unsigned status);
-/* The owner: `bytes` of the part file are written (release). Wakes every listener that armed the slot. */
+/* The owner: `bytes` of the part file are written (release). Wakes every listener that armed
+ * the slot. */
 void shm_fill_progress(struct shm *s, struct fill_ref r, uint64_t bytes);
 /* The owner: the hash is right, the tail may be read. Wakes. */
 void shm_fill_verified(struct shm *s, struct fill_ref r);
-/* The owner: ends its fill as `state` (FILL_DONE, FILL_FAILED, FILL_ABANDONED). Wakes followers, and
- * the listener that waits longest for a slot. Nothing happens when the slot is not this fill's any more. */
+/* The owner: ends its fill as `state` (FILL_DONE, FILL_FAILED, FILL_ABANDONED). Wakes
+ * followers, and the listener that waits longest for a slot. Nothing happens when the slot is
+ * not this fill's any more. */
 void shm_fill_end(struct shm *s, struct fill_ref r, enum fill_state state);
 
 /* False: the slot was claimed again (or `r` is none); *v is zeroed then. */
-bool shm_fill_read(const struct shm *s, struct fill_ref r, struct fill_view *v) __attribute__((warn_unused_result));
-/* Asks for one wake-up at the slot's next change. Read again after arming, and before sleeping (seq_cst). */
+bool shm_fill_read(const struct shm *s, struct fill_ref r, struct fill_view *v)
+    __attribute__((warn_unused_result));
+/* Asks for one wake-up at the slot's next change. Read again after arming, and before sleeping
+ * (seq_cst). */
 void shm_fill_arm(struct shm *s, struct fill_ref r, unsigned listener);
 /* When the owner last made progress (clock_ms); 0 when the slot is not this fill's any more. */
 uint64_t shm_fill_last_progress(const struct shm *s, struct fill_ref r);
 /* How many slots are FILL_RUNNING. */
 unsigned shm_fills_running(const struct shm *s);
 
-/* --- client bodies in flight (server.streamers) ------------------------------------------------- */
+/* --- client bodies in flight (server.streamers) ---------------------------------------------- */
 
-/* Takes one of `limit` places (0: no limit) for a body that this listener sends. False: none is free; the
- * listener is woken when one becomes free. */
-bool shm_body_begin(struct shm *s, unsigned listener, unsigned limit) __attribute__((warn_unused_result));
+/* Takes one of `limit` places (0: no limit) for a body that this listener sends. False: none is
+ * free; the listener is woken when one becomes free. */
+bool shm_body_begin(struct shm *s, unsigned listener, unsigned limit)
+    __attribute__((warn_unused_result));
 void shm_body_end(struct shm *s, unsigned listener);
 
-/* --- client connections of the whole cache ------------------------------------------------------ */
+/* --- client connections of the whole cache --------------------------------------------------- */
 
 /* Adds `delta` to this listener's open connections; returns those of all listeners. */
 unsigned shm_connections_add(struct shm *s, unsigned listener, int delta);
 
-/* --- counters ---------------------------------------------------------------------------------- */
+/* --- counters -------------------------------------------------------------------------------- */
 void shm_count(struct shm *s, unsigned child, enum shm_counter c, uint64_t n);
 /* The sum over all children. */
 uint64_t shm_counter_sum(const struct shm *s, enum shm_counter c);

@@ -1,11 +1,12 @@
-/* The store: object files and part files below dataPath. Names, opening, renaming, walking; no policy, and
- * no knowledge of the index. Every name is made from a struct digest, so no path comes from the wire.
+/* The store: object files and part files below dataPath. Names, opening, renaming, walking; no
+ * policy, and no knowledge of the index. Every name is made from a struct digest, so no path
+ * comes from the wire.
  *
  *   objects/<algorithm>/<first two hex>/<hex>   the bytes, exactly
  *   parts/<algorithm>:<hex>.<lease id, 16 hex>  fills in flight
  *   index/                                      the index, and `state` (boot id, clean or not)
  *   lock                                        held while a cache runs on this folder
- */
+ * / */
 #ifndef STORE_H
 #define STORE_H
 
@@ -17,46 +18,62 @@
 
 struct store;
 
-/* Takes the lock on `path` (folder made when missing). Returns a descriptor to keep, inherited over fork: the lock
- * lasts until the last process that has it is gone. -1 with errno; EWOULDBLOCK: another cache has it and
- * *holder is its pid (0: not known). Waits up to `wait_ms` for a holder that is already dead to let go. */
-int store_lock(const char *path, unsigned wait_ms, pid_t *holder) __attribute__((warn_unused_result));
+/* Takes the lock on `path` (folder made when missing). Returns a descriptor to keep, inherited
+ * over fork: the lock lasts until the last process that has it is gone. -1 with errno;
+ * EWOULDBLOCK: another cache has it and *holder is its pid (0: not known). Waits up to
+ * `wait_ms` for a holder that is already dead to let go. */
+int store_lock(const char *path, unsigned wait_ms, pid_t *holder)
+    __attribute__((warn_unused_result));
 
-/* Opens the folders below `path`, making what is missing. On a read-only file system it opens what is there.
- * NULL: said why in the log. Owned by the caller. */
+/* Opens the folders below `path`, making what is missing. On a read-only file system it opens
+ * what is there. NULL: said why in the log. Owned by the caller. */
 struct store *store_open(const char *path);
 void store_close(struct store **s);
 /* dataPath/index, borrowed. */
 const char *store_index_dir(const struct store *s);
 
-/* A descriptor (O_RDONLY, close-on-exec), owned by the caller, or -1 with errno. *size in bytes, *when not NULL. */
-int store_open_object(struct store *s, const struct digest *d, uint64_t *size) __attribute__((warn_unused_result));
+/* A descriptor (O_RDONLY, close-on-exec), owned by the caller, or -1 with errno. ENOENT: there
+ * is none, or what has its name is no regular file. *size in bytes, when not NULL. */
+int store_open_object(struct store *s, const struct digest *d, uint64_t *size)
+    __attribute__((warn_unused_result));
+/* True also when there was none. False with errno. */
 bool store_remove_object(struct store *s, const struct digest *d);
 
-/* A new, empty part, O_RDWR; `size` bytes are reserved (FALLOC_FL_KEEP_SIZE) when > 0, and ENOSPC says that they are not
- * to be had (no part is left then). A file system that cannot reserve is not an error. */
-int store_create_part(struct store *s, const struct digest *d, uint64_t id) __attribute__((warn_unused_result));
+/* A new, empty part, O_RDWR. -1 with errno (EEXIST: it is there already). */
+int store_create_part(struct store *s, const struct digest *d, uint64_t id)
+    __attribute__((warn_unused_result));
+/* Reserves `size` bytes for the whole part without making it longer (FALLOC_FL_KEEP_SIZE). A
+ * file system that cannot reserve is not an error. False with errno: ENOSPC, EDQUOT or EFBIG
+ * say that they are not to be had; the part stays, and is the caller's to remove. */
 bool store_reserve(int part_fd, uint64_t size) __attribute__((warn_unused_result));
 /* For a follower: O_RDONLY. */
-int store_open_part(struct store *s, const struct digest *d, uint64_t id) __attribute__((warn_unused_result));
-/* A dead lease's part becomes `id`'s: renamed and opened O_RDWR. -1 with errno (ENOENT: there is none). */
-int store_inherit_part(struct store *s, const struct digest *d, uint64_t dead_id, uint64_t id) __attribute__((warn_unused_result));
-/* The part becomes the object (rename; makes the two-hex folder). */
-bool store_publish_part(struct store *s, const struct digest *d, uint64_t id) __attribute__((warn_unused_result));
-/* True also when there was none. */
+int store_open_part(struct store *s, const struct digest *d, uint64_t id)
+    __attribute__((warn_unused_result));
+/* A dead lease's part becomes `id`'s: renamed and opened O_RDWR. -1 with errno (ENOENT: there
+ * is none). */
+int store_inherit_part(struct store *s, const struct digest *d, uint64_t dead_id, uint64_t id)
+    __attribute__((warn_unused_result));
+/* The part becomes the object (rename; makes the two-hex folder). False with errno. Not synced:
+ * after a crash of the machine every object is hashed again before it is served. */
+bool store_publish_part(struct store *s, const struct digest *d, uint64_t id)
+    __attribute__((warn_unused_result));
+/* True also when there was none. False with errno. */
 bool store_remove_part(struct store *s, const struct digest *d, uint64_t id);
 
-/* Calls `each` for every file in parts/; `known` is false for a name that is no part's (then d and id are unset).
- * Returns how many it saw, -1 with errno. */
-typedef void store_part_fn(const char *name, bool known, const struct digest *d, uint64_t id, void *arg);
+/* Calls `each` for every file in parts/; `known` is false for a name that is no part's (then d
+ * and id are unset). Returns how many it saw, -1 with errno. `each` may remove the file that it
+ * is called for. */
+typedef void store_part_fn(
+    const char *name, bool known, const struct digest *d, uint64_t id, void *arg);
 int store_each_part(struct store *s, store_part_fn *each, void *arg);
+/* Removes what store_each_part() named: a file, or an empty folder. False with errno. */
 bool store_remove_part_file(struct store *s, const char *name);
 
 /* The mark of how the last run ended. */
 enum store_state {
-	STORE_NEW,          /* no mark: a new folder, or one from elsewhere */
-	STORE_CLEAN,        /* the last run ended cleanly */
-	STORE_CRASHED,      /* it did not, but the machine has not booted since: the index is whole */
+	STORE_NEW,     /* no mark: a new folder, or one from elsewhere */
+	STORE_CLEAN,   /* the last run ended cleanly */
+	STORE_CRASHED, /* it did not, but the machine has not booted since: the index is whole */
 	STORE_MACHINE_DIED, /* it did not, and this is another boot: the index is not to be opened */
 };
 enum store_state store_read_state(struct store *s);

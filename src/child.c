@@ -1,0 +1,158 @@
+/* What both kinds of children do alike: notice that the master died, beat, obey signals.
+ * What draining means is theirs. */
+#include "child.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "conf.h"
+#include "log.h"
+#include "shm.h"
+#include "xalloc.h"
+
+enum { HEARTBEAT_SECONDS = 1 };
+
+struct child {
+	const struct child_start *start;
+	void (*drain)(void *arg);
+	void *arg;
+	bool draining;
+	struct event *life, *term, *interrupt, *reopen, *heartbeat;
+};
+
+/* A child without a master would keep the port and the store from the next run. */
+static void
+on_life(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	log_flush();
+	log_error("the master is gone");
+	_exit(1);
+}
+
+static void
+on_stop(evutil_socket_t sig, short what, void *arg)
+{
+	struct child *c = arg;
+
+	(void)what;
+	if (c->draining)
+		return;
+	c->draining = true;
+	log_debug("%s: draining", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+	shm_child_set_state(c->start->shm, c->start->number, CHILD_DRAINING);
+	c->drain(c->arg);
+}
+
+static void
+on_reopen(evutil_socket_t sig, short what, void *arg)
+{
+	const struct child *c = arg;
+	const char *path = c->start->conf->log.path;
+
+	(void)sig;
+	(void)what;
+	if (path == NULL)
+		return;
+	log_flush();
+	if (!log_open_file(path))
+		log_error("cannot reopen %s: %s", path, strerror(errno));
+}
+
+static void
+on_heartbeat(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	child_beat(arg);
+}
+
+static struct event *
+arm(struct event_base *base, int fd, short what, event_callback_fn callback, struct child *c)
+{
+	static const struct timeval every = {.tv_sec = HEARTBEAT_SECONDS};
+	struct event *ev = event_new(base, fd, what, callback, c);
+
+	if (ev == NULL || event_add(ev, fd < 0 ? &every : NULL) != 0)
+		panic("cannot add an event to the loop");
+	return ev;
+}
+
+static void
+disarm(struct event **ev)
+{
+	event_free(*ev);
+	*ev = NULL;
+}
+
+static void
+unblock_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+struct child *
+child_begin(
+    struct event_base *base, const struct child_start *start, void (*drain)(void *arg), void *arg)
+{
+	struct child *c = xcalloc(1, sizeof(*c));
+
+	c->start = start;
+	c->drain = drain;
+	c->arg = arg;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != start->master) /* it died before the line above */
+		on_life(-1, 0, c);
+	c->life = arm(base, start->life_fd, EV_READ | EV_PERSIST, on_life, c);
+	c->term = arm(base, SIGTERM, EV_SIGNAL | EV_PERSIST, on_stop, c);
+	c->interrupt = arm(base, SIGINT, EV_SIGNAL | EV_PERSIST, on_stop, c);
+	c->reopen = arm(base, SIGUSR1, EV_SIGNAL | EV_PERSIST, on_reopen, c);
+	c->heartbeat = arm(base, -1, EV_PERSIST, on_heartbeat, c);
+	unblock_signals();
+	child_beat(c);
+	return c;
+}
+
+void
+child_ready(struct child *c)
+{
+	const uint64_t one = 1;
+
+	child_beat(c);
+	if (!c->draining)
+		shm_child_set_state(c->start->shm, c->start->number, CHILD_READY);
+	/* Without this it would look within a second, too. */
+	if (write(c->start->ready_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
+		log_warn("cannot wake the master: %s", strerror(errno));
+}
+
+void
+child_beat(struct child *c)
+{
+	shm_heartbeat(c->start->shm, c->start->number, clock_ms());
+}
+
+void
+child_end(struct child **c)
+{
+	if (*c == NULL)
+		return;
+	disarm(&(*c)->life);
+	disarm(&(*c)->term);
+	disarm(&(*c)->interrupt);
+	disarm(&(*c)->reopen);
+	disarm(&(*c)->heartbeat);
+	free(*c);
+	*c = NULL;
+}

@@ -1,0 +1,142 @@
+/* The usage array: a file that only grows, mapped as far as it reaches. A slot beyond the
+ * mapping makes the process look at the file's size and map it again, so that no access is ever
+ * past the end. */
+#include "index_usage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "xalloc.h"
+
+enum {
+	SLOT_BYTES = sizeof(uint32_t),
+	GROW_BYTES = 256 * 1024, /* 65536 objects at a time */
+};
+
+struct index_usage {
+	int fd;
+	_Atomic uint32_t *slots; /* NULL: nothing is mapped */
+	size_t length;           /* bytes mapped */
+};
+
+/* -1 with errno. */
+static off_t
+file_size(const struct index_usage *u)
+{
+	struct stat st;
+
+	return fstat(u->fd, &st) == 0 ? st.st_size : -1;
+}
+
+static void
+unmap(struct index_usage *u)
+{
+	if (u->slots != NULL)
+		munmap((void *)u->slots, u->length);
+	u->slots = NULL;
+	u->length = 0;
+}
+
+/* Maps what the file now has, when that is more than is mapped. */
+static void
+map_again(struct index_usage *u)
+{
+	off_t size = file_size(u);
+	void *p;
+
+	if (size <= 0 || (size_t)size <= u->length)
+		return;
+	unmap(u);
+	p = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, u->fd, 0);
+	if (p == MAP_FAILED) {
+		log_error("cannot map the usage array, %lld bytes: %m", (long long)size);
+		return;
+	}
+	u->slots = p;
+	u->length = (size_t)size;
+}
+
+/* NULL: the file does not reach so far. */
+static _Atomic uint32_t *
+slot_at(struct index_usage *u, uint32_t slot)
+{
+	size_t end = ((size_t)slot + 1) * SLOT_BYTES;
+
+	if (end > u->length)
+		map_again(u);
+	return end <= u->length ? &u->slots[slot] : NULL;
+}
+
+struct index_usage *
+index_usage_open(const char *dir)
+{
+	struct index_usage *u = xcalloc(1, sizeof(*u));
+	char *path = xasprintf("%s/usage", dir);
+
+	u->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (u->fd < 0) {
+		log_error("cannot open %s: %m", path);
+		free(u);
+		u = NULL;
+	} else {
+		map_again(u);
+	}
+	free(path);
+	return u;
+}
+
+void
+index_usage_close(struct index_usage **u)
+{
+	if (*u == NULL)
+		return;
+	unmap(*u);
+	close((*u)->fd);
+	free(*u);
+	*u = NULL;
+}
+
+bool
+index_usage_reserve(struct index_usage *u, uint32_t slot)
+{
+	off_t end = ((off_t)slot + 1) * SLOT_BYTES, size = file_size(u);
+	int rc;
+
+	if (size < 0)
+		return false;
+	if (end <= size)
+		return true;
+	end = (end + GROW_BYTES - 1) / GROW_BYTES * GROW_BYTES;
+	rc = posix_fallocate(u->fd, size, end - size);
+	errno = rc;
+	return rc == 0;
+}
+
+void
+index_usage_set(struct index_usage *u, uint32_t slot, int64_t when)
+{
+	_Atomic uint32_t *p = slot_at(u, slot);
+
+	if (p != NULL)
+		atomic_store_explicit(p, (uint32_t)when, memory_order_relaxed);
+}
+
+int64_t
+index_usage_get(struct index_usage *u, uint32_t slot)
+{
+	_Atomic uint32_t *p = slot_at(u, slot);
+
+	return p != NULL ? atomic_load_explicit(p, memory_order_relaxed) : 0;
+}
+
+bool
+index_usage_sync(struct index_usage *u)
+{
+	return fdatasync(u->fd) == 0;
+}

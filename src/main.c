@@ -1,0 +1,218 @@
+/* The command line: reads the flags and the configuration, checks what can be checked before
+ * anything runs, and hands over to the master. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf.h"
+#include "log.h"
+#include "master.h"
+#include "route.h"
+#include "tls.h"
+#include "xalloc.h"
+
+#ifndef PACKAGE_VERSION
+#define PACKAGE_VERSION "unknown"
+#endif
+#ifndef DEFAULT_CONFIG
+#define DEFAULT_CONFIG "/etc/registry-cache/registry-cache.yaml"
+#endif
+
+enum { EXIT_USAGE = 2 }; /* also for a configuration that is wrong */
+
+enum { OPTION_PRINT_CONFIG = 256 };
+
+struct options {
+	const char *config;
+	unsigned debug; /* how often -d was given */
+	bool test, print_config;
+};
+
+static void
+usage(FILE *to)
+{
+	fputs("usage: registry-cache [-dhtV] [-c file] [--print-config]\n"
+	      "  -c file         the configuration (" DEFAULT_CONFIG ")\n"
+	      "  -t              check the configuration and exit\n"
+	      "  --print-config  print the configuration, defaults included, and exit\n"
+	      "  -d, -dd         log level debug, trace\n"
+	      "  -V              print the version and exit\n"
+	      "  -h              print this and exit\n",
+	    to);
+}
+
+/* --- checks ---------------------------------------------------------------------------------- */
+
+static struct route_rule
+rule_to(const char *regex, const struct conf_backend *to)
+{
+	return (struct route_rule){
+	    .regex = regex, .host = to->host, .scheme = to->scheme, .trusted = to->trusted};
+}
+
+/* The same rules as a listener compiles, so that none finds a mistake that was not said here. */
+static bool
+routes_are_valid(const struct conf *c, const char *file)
+{
+	size_t n = c->server.nrules, bad = 0;
+	struct route_rule *rules = xcalloc(n + 1, sizeof(*rules));
+	struct route_table *table;
+	char *error = NULL;
+	bool valid;
+
+	for (size_t i = 0; i < n; i++)
+		rules[i] = rule_to(c->server.rules[i].regex, &c->server.rules[i].to);
+	if (c->server.default_backend.host != NULL)
+		rules[n++] = rule_to(NULL, &c->server.default_backend);
+	table = route_table_new(rules, n, &bad, &error);
+	if (table == NULL && bad < c->server.nrules)
+		fprintf(stderr, "%s:%u:%u: %s\n", file, c->server.rules[bad].line,
+		    c->server.rules[bad].column, error);
+	else if (table == NULL)
+		fprintf(stderr, "%s: server.defaultBackend: %s\n", file, error);
+	valid = table != NULL;
+	route_table_free(&table);
+	free(error);
+	free(rules);
+	return valid;
+}
+
+static bool
+tls_is_valid(const struct conf *c, const char *file)
+{
+	struct tls_server *server;
+	char *error = NULL;
+	bool valid;
+
+	if (c->server.tls.ca_path != NULL && access(c->server.tls.ca_path, R_OK) != 0) {
+		fprintf(stderr, "%s: server.tls.caPath %s: %s\n", file, c->server.tls.ca_path,
+		    strerror(errno));
+		return false;
+	}
+	if (c->server.tls.cert_path == NULL)
+		return true;
+	server = tls_server_new(c->server.tls.cert_path, c->server.tls.key_path, &error);
+	valid = server != NULL;
+	if (!valid)
+		fprintf(stderr, "%s: server.tls: %s\n", file, error);
+	tls_server_free(&server);
+	free(error);
+	return valid;
+}
+
+/* Says all that is wrong on standard error. */
+static bool
+is_valid(const struct conf *c, const char *file)
+{
+	bool routes = routes_are_valid(c, file);
+
+	return tls_is_valid(c, file) && routes;
+}
+
+/* --- flags ----------------------------------------------------------------------------------- */
+
+static enum log_level
+level_of(const struct conf *c, unsigned debug)
+{
+	static const char *const names[] = {"error", "warn", "info", "debug", "trace"};
+
+	if (debug > 0)
+		return debug == 1 ? LOG_L_DEBUG : LOG_L_TRACE;
+	for (int l = LOG_L_ERROR; l <= LOG_L_TRACE; l++)
+		if (c->log.level != NULL && strcmp(c->log.level, names[l]) == 0)
+			return (enum log_level)l;
+	return LOG_L_INFO;
+}
+
+static int
+print_config(const struct conf *c)
+{
+	conf_print(c, stdout);
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	fprintf(stderr, "registry-cache: standard output: %s\n", strerror(errno));
+	return 1;
+}
+
+static int
+run_with(const struct conf *c, const struct options *o)
+{
+	if (o->print_config)
+		return print_config(c);
+	if (!is_valid(c, o->config))
+		return EXIT_USAGE;
+	if (o->test) {
+		fprintf(stderr, "%s: configuration ok\n", o->config);
+		return 0;
+	}
+	log_set_level(level_of(c, o->debug));
+	return master_run(c, o->config);
+}
+
+static int
+run(const struct options *o)
+{
+	struct conf *c = conf_load(o->config, stderr);
+	int status;
+
+	if (c == NULL)
+		return EXIT_USAGE;
+	status = run_with(c, o);
+	conf_free(&c);
+	return status;
+}
+
+/* One flag. False: it does not exist. */
+static bool
+take_option(struct options *o, int flag)
+{
+	switch (flag) {
+	case 'c':
+		o->config = optarg;
+		return true;
+	case 'd':
+		o->debug++;
+		return true;
+	case 't':
+		o->test = true;
+		return true;
+	case OPTION_PRINT_CONFIG:
+		o->print_config = true;
+		return true;
+	case 'V':
+		puts("registry-cache " PACKAGE_VERSION);
+		exit(0);
+	case 'h':
+		usage(stdout);
+		exit(0);
+	default:
+		return false;
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option names[] = {
+	    {"print-config", no_argument, NULL, OPTION_PRINT_CONFIG},
+	    {"version", no_argument, NULL, 'V'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	struct options o = {.config = DEFAULT_CONFIG};
+	int flag;
+	bool known = true;
+
+	while (known && (flag = getopt_long(argc, argv, "c:dhtV", names, NULL)) != -1)
+		known = take_option(&o, flag);
+	if (!known || optind < argc) {
+		if (known)
+			fprintf(stderr, "registry-cache: unexpected argument: %s\n", argv[optind]);
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	return run(&o);
+}

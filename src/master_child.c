@@ -1,0 +1,298 @@
+/* One child at a time: fork it, give it what it needs and take from it what it must not have, reap
+ * it, replace it, kill it when it is silent. When children are wanted at all is master.c's. */
+#include "master_private.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "clock.h"
+#include "conf.h"
+#include "gc.h"
+#include "listener.h"
+#include "log.h"
+#include "shm.h"
+
+enum { DELAY_FIRST_MS = 100, DELAY_LAST_MS = 10000 };
+
+/* --- the fork -------------------------------------------------------------------------------- */
+
+static void
+become_user(const struct master_user *u)
+{
+	if (u->change &&
+	    (initgroups(u->name, u->gid) != 0 || setgid(u->gid) != 0 || setuid(u->uid) != 0))
+		fatal("cannot become user %s: %s", u->name, strerror(errno));
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		log_warn("cannot give up new privileges: %s", strerror(errno));
+}
+
+/* The signals stay blocked until child_begin() has armed its own. */
+static void
+default_signals(void)
+{
+	static const int caught[] = {SIGTERM, SIGINT, SIGUSR1, SIGCHLD};
+
+	for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
+		signal(caught[i], SIG_DFL);
+	signal(SIGHUP, SIG_IGN); /* a terminal's hang-up reaches every process of its group */
+	signal(SIGUSR2, SIG_IGN);
+}
+
+static void
+close_what_is_not_ours(const struct master *m, const struct master_child *c)
+{
+	close(m->life_write);
+	for (unsigned i = 0; i < m->nchildren; i++)
+		if (&m->children[i] != c && m->children[i].listen_fd >= 0)
+			close(m->children[i].listen_fd);
+}
+
+static void
+child_main(const struct master *m, const struct master_child *c, pid_t master)
+{
+	const struct child_start start = {
+	    .conf = m->conf,
+	    .shm = m->shm,
+	    .number = c->number,
+	    .generation = c->generation,
+	    .life_fd = m->life_read,
+	    .listen_fd = c->listen_fd,
+	    .master = master,
+	    .ready_fd = m->ready_fd,
+	    .tls = m->tls,
+	    .first = m->phase == MASTER_RECOVERING,
+	    .failures = c->failures,
+	};
+	int status;
+
+	log_set_role(c->role);
+	prctl(PR_SET_NAME, c->role);
+	default_signals();
+	close_what_is_not_ours(m, c);
+	become_user(&m->user);
+	status = c->is_gc ? gc_run(&start) : listener_run(&start);
+	log_flush();
+	exit(status);
+}
+
+static void
+child_failed(struct master *m, struct master_child *c, uint64_t now)
+{
+	shm_child_closed(m->shm, c->number);
+	c->pid = 0;
+	c->generation = 0;
+	c->respawn_at = now + master_respawn_delay(c->failures);
+}
+
+static void
+child_fork(struct master *m, struct master_child *c, uint64_t now)
+{
+	pid_t master = getpid();
+
+	c->generation = shm_child_open(m->shm, c->number);
+	shm_child_set_state(m->shm, c->number, CHILD_STARTING);
+	shm_heartbeat(m->shm, c->number, now);
+	c->forked_at = now;
+	c->was_ready = c->killed = false;
+	c->pid = fork();
+	if (c->pid == 0)
+		child_main(m, c, master);
+	if (c->pid > 0) {
+		log_info("%s is pid %d", c->role, (int)c->pid);
+		return;
+	}
+	log_error("cannot fork %s: %s", c->role, strerror(errno));
+	c->failures++;
+	child_failed(m, c, now);
+}
+
+/* --- deaths ---------------------------------------------------------------------------------- */
+
+static struct master_child *
+child_of_pid(struct master *m, pid_t pid)
+{
+	for (unsigned i = 0; i < m->nchildren; i++)
+		if (m->children[i].pid == pid)
+			return &m->children[i];
+	return NULL;
+}
+
+static void
+log_death(const struct master *m, const struct master_child *c, int status)
+{
+	bool expected = m->phase >= MASTER_DRAINING;
+
+	if (WIFSIGNALED(status))
+		log_error("%s, pid %d, was killed by signal %d (%s)", c->role, (int)c->pid,
+		    WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else if (WEXITSTATUS(status) != 0 || !expected)
+		log_error(
+		    "%s, pid %d, exited with status %d", c->role, (int)c->pid, WEXITSTATUS(status));
+	else
+		log_info("%s, pid %d, has ended", c->role, (int)c->pid);
+}
+
+static void
+child_died(struct master *m, struct master_child *c, int status, uint64_t now)
+{
+	bool well = master_child_is_ready(m, c) && now - c->forked_at >= MASTER_LIVED_MS;
+
+	log_death(m, c, status);
+	c->failures = well ? 0 : c->failures + 1;
+	child_failed(m, c, now);
+}
+
+void
+master_reap(struct master *m, uint64_t now)
+{
+	struct master_child *c;
+	int status;
+	pid_t pid;
+
+	/* As process 1 of a container we also get orphans, who are no child of ours. */
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if ((c = child_of_pid(m, pid)) != NULL)
+			child_died(m, c, status, now);
+}
+
+uint64_t
+master_respawn_delay(unsigned failures)
+{
+	uint64_t delay = DELAY_FIRST_MS;
+
+	if (failures == 0)
+		return 0;
+	while (--failures > 0 && delay < DELAY_LAST_MS)
+		delay *= 2;
+	return delay < DELAY_LAST_MS ? delay : DELAY_LAST_MS;
+}
+
+static bool
+is_wanted(const struct master *m, const struct master_child *c)
+{
+	return c->pid == 0 &&
+	    (m->phase == MASTER_SERVING || (m->phase == MASTER_RECOVERING && c->is_gc));
+}
+
+void
+master_respawn(struct master *m, uint64_t now)
+{
+	for (unsigned i = 0; i < m->nchildren; i++)
+		if (is_wanted(m, &m->children[i]) && m->children[i].respawn_at <= now)
+			child_fork(m, &m->children[i], now);
+}
+
+uint64_t
+master_next_respawn(const struct master *m, uint64_t latest)
+{
+	for (unsigned i = 0; i < m->nchildren; i++)
+		if (is_wanted(m, &m->children[i]) && m->children[i].respawn_at < latest)
+			latest = m->children[i].respawn_at;
+	return latest;
+}
+
+/* --- the watchdog ---------------------------------------------------------------------------- */
+
+bool
+master_child_is_ready(const struct master *m, const struct master_child *c)
+{
+	enum child_state s = shm_child_state(m->shm, c->number);
+
+	return c->was_ready || (c->pid > 0 && (s == CHILD_READY || s == CHILD_DRAINING));
+}
+
+bool
+master_overdue(
+    bool ready, uint64_t since_fork, uint64_t since_heartbeat, uint64_t heartbeat_timeout)
+{
+	return ready ? since_heartbeat > heartbeat_timeout : since_fork > MASTER_START_MS;
+}
+
+static uint64_t
+since(uint64_t now, uint64_t then)
+{
+	return now > then ? now - then : 0; /* the child's clock may have been read after ours */
+}
+
+static uint64_t
+later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static void
+watch(struct master *m, struct master_child *c, uint64_t now)
+{
+	uint64_t age = since(now, later(c->forked_at, m->watch_from));
+	uint64_t silence = since(now, later(shm_last_heartbeat(m->shm, c->number), m->watch_from));
+
+	c->was_ready = master_child_is_ready(m, c);
+	if (c->killed ||
+	    !master_overdue(c->was_ready, age, silence, m->conf->server.heartbeat_timeout))
+		return;
+	if (c->was_ready)
+		log_error("%s, pid %d, has been silent for %llu ms: killing it", c->role,
+		    (int)c->pid, (unsigned long long)silence);
+	else
+		log_error("%s, pid %d, is not ready after %llu ms: killing it", c->role,
+		    (int)c->pid, (unsigned long long)age);
+	kill(c->pid, SIGKILL);
+	c->killed = true;
+}
+
+void
+master_watchdog(struct master *m, uint64_t now)
+{
+	for (unsigned i = 0; i < m->nchildren; i++)
+		if (m->children[i].pid > 0)
+			watch(m, &m->children[i], now);
+}
+
+/* --- signals to children --------------------------------------------------------------------- */
+
+struct master_child *
+master_gc(const struct master *m)
+{
+	return &m->children[m->nchildren - 1];
+}
+
+static void
+send_signal(struct master_child *c, int sig)
+{
+	if (c->pid <= 0)
+		return;
+	kill(c->pid, sig);
+	if (sig == SIGKILL)
+		c->killed = true;
+}
+
+void
+master_signal_listeners(struct master *m, int sig)
+{
+	for (unsigned i = 0; i + 1 < m->nchildren; i++)
+		send_signal(&m->children[i], sig);
+}
+
+void
+master_signal_gc(struct master *m, int sig)
+{
+	send_signal(master_gc(m), sig);
+}
+
+unsigned
+master_listeners_alive(const struct master *m)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i + 1 < m->nchildren; i++)
+		n += m->children[i].pid > 0;
+	return n;
+}

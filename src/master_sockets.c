@@ -1,0 +1,202 @@
+/* The listening sockets: reading an address, and binding it once a listener with SO_REUSEPORT
+ * without letting another daemon share the port. */
+#include "master_private.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+
+enum { BACKLOG = 4096 }; /* the kernel cuts it to net.core.somaxconn */
+
+/* --- addresses ------------------------------------------------------------------------------- */
+
+static bool
+port_is_valid(const char *port)
+{
+	unsigned value = 0;
+	size_t n = strlen(port);
+
+	if (n == 0 || n > 5 || strspn(port, "0123456789") != n)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		value = value * 10 + (unsigned)(port[i] - '0');
+	return value <= UINT16_MAX;
+}
+
+const char *
+master_parse_address(const char *text, struct master_address *out)
+{
+	const char *colon = strrchr(text, ':');
+	const char *host = text;
+	size_t n;
+
+	if (colon == NULL)
+		return "it has no port; expected host:port";
+	n = (size_t)(colon - text);
+	if (text[0] == '[') {
+		if (n < 3 || text[n - 1] != ']')
+			return "expected [IPv6 address]:port";
+		host++;
+		n -= 2;
+	} else if (memchr(text, ':', n) != NULL) {
+		return "an IPv6 address needs brackets: [address]:port";
+	}
+	if (n >= sizeof(out->host))
+		return "the host is too long";
+	if (!port_is_valid(colon + 1))
+		return "the port is not a number from 0 to 65535";
+	memcpy(out->host, host, n);
+	out->host[n] = '\0';
+	strcpy(out->port, colon + 1);
+	return NULL;
+}
+
+static void
+format_bound(const struct sockaddr_storage *sa, socklen_t length, char out[MASTER_BOUND_SIZE])
+{
+	char host[MASTER_BOUND_SIZE - 10], port[6];
+
+	if (getnameinfo((const struct sockaddr *)sa, length, host, sizeof(host), port, sizeof(port),
+		NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		snprintf(out, MASTER_BOUND_SIZE, "an address of family %d", sa->ss_family);
+	else
+		snprintf(out, MASTER_BOUND_SIZE, sa->ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s",
+		    host, port);
+}
+
+/* --- sockets --------------------------------------------------------------------------------- */
+
+/* A bound socket, or -1 with errno. */
+static int
+bound_socket(const struct sockaddr_storage *sa, socklen_t length, bool share)
+{
+	const int on = 1, off = 0;
+	int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int saved;
+
+	if (fd < 0)
+		return -1;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+	    (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0) &&
+	    (sa->ss_family != AF_INET6 ||
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) == 0) &&
+	    bind(fd, (const struct sockaddr *)sa, length) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+/* SO_REUSEPORT lets every process of this user share the port, a forgotten second daemon too: ask
+ * without it first. */
+static bool
+port_is_free(const struct sockaddr_storage *sa, socklen_t length)
+{
+	int fd = bound_socket(sa, length, false);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+static void
+close_all(int *fds, unsigned n)
+{
+	int saved = errno;
+
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
+	errno = saved;
+}
+
+/* False with errno. The first socket settles the port of all, should the kernel pick it. */
+static bool
+listen_all(struct sockaddr_storage *sa, socklen_t length, unsigned n, int *fds)
+{
+	if (!port_is_free(sa, length))
+		return false;
+	for (unsigned i = 0; i < n; i++) {
+		socklen_t room = sizeof(*sa);
+
+		fds[i] = bound_socket(sa, length, true);
+		if (fds[i] < 0) {
+			close_all(fds, i);
+			return false;
+		}
+		if (listen(fds[i], BACKLOG) != 0 ||
+		    getsockname(fds[i], (struct sockaddr *)sa, &room) != 0) {
+			close_all(fds, i + 1);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Tries what `host` resolves to until one can be bound. An address that is in use is an error, not
+ * a reason to take the next. False: with errno (0: it does not resolve), and *why is the reason in
+ * words (static). */
+static bool
+listen_on_host(const char *host, const char *port, unsigned n, int *fds,
+    char bound[MASTER_BOUND_SIZE], const char **why)
+{
+	const struct addrinfo hints = {
+	    .ai_socktype = SOCK_STREAM,
+	    .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+	};
+	struct addrinfo *list, *a;
+	struct sockaddr_storage sa;
+	int error = getaddrinfo(host, port, &hints, &list), saved;
+	bool done = false;
+
+	if (error != 0) {
+		*why = error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
+		errno = 0;
+		return false;
+	}
+	for (a = list; a != NULL && !done; a = a->ai_next) {
+		memset(&sa, 0, sizeof(sa));
+		memcpy(&sa, a->ai_addr, a->ai_addrlen);
+		done = listen_all(&sa, a->ai_addrlen, n, fds);
+		if (done)
+			format_bound(&sa, a->ai_addrlen, bound);
+		else if (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL)
+			break;
+	}
+	saved = errno;
+	if (!done)
+		*why = strerror(saved);
+	freeaddrinfo(list);
+	errno = saved;
+	return done;
+}
+
+bool
+master_listen(const char *address, unsigned n, int *fds, char bound[MASTER_BOUND_SIZE])
+{
+	struct master_address a;
+	const char *why = master_parse_address(address, &a);
+	bool done;
+
+	if (why != NULL) {
+		log_error("server.address %s: %s", address, why);
+		return false;
+	}
+	if (a.host[0] != '\0') {
+		done = listen_on_host(a.host, a.port, n, fds, bound, &why);
+	} else {
+		done = listen_on_host("::", a.port, n, fds, bound, &why);
+		if (!done && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL))
+			done = listen_on_host("0.0.0.0", a.port, n, fds, bound, &why);
+	}
+	if (!done)
+		log_error("cannot listen on %s: %s", address, why);
+	return done;
+}

@@ -1,0 +1,339 @@
+/* Path and query: what is asked for, and what to ask the upstream. Which upstream that is says
+ * route_rules.c.
+ *
+ * A path that the cache acts upon has to be plain: no encoding but "%3A" in a reference, no dot
+ * segments, so that no upstream reads another object in it than we do. What is passed through is
+ * checked for climbing only.
+ */
+#include "route.h"
+
+#include <string.h>
+
+#include "route_grammar.h"
+#include "route_rules.h"
+
+/* A piece of the target: borrowed, not NUL-terminated. */
+struct piece {
+	const char *at;
+	size_t len;
+};
+
+/* /v2/<name>/<kind>/<reference>, split from the right. */
+struct parts {
+	enum route_kind kind; /* ROUTE_PASS: not of this form */
+	struct piece name, reference;
+};
+
+/* --- bytes and escapes ------------------------------------------------------------------------ */
+
+static int
+hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = (char)(c | 0x20);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The byte at `p`, decoded when it is a well-formed escape; *used is 1 or 3. */
+static unsigned char
+decoded(const char *p, const char *end, size_t *used)
+{
+	*used = 1;
+	if (*p == '%' && end - p >= 3 && hex_value(p[1]) >= 0 && hex_value(p[2]) >= 0) {
+		*used = 3;
+		return (unsigned char)(hex_value(p[1]) << 4 | hex_value(p[2]));
+	}
+	return (unsigned char)*p;
+}
+
+static bool
+is_control(unsigned char c)
+{
+	return c < 0x20 || c == 0x7f;
+}
+
+static bool
+is_printable(const char *s)
+{
+	for (; *s != '\0'; s++)
+		if ((unsigned char)*s <= ' ' || (unsigned char)*s > '~')
+			return false;
+	return true;
+}
+
+static bool
+piece_is(struct piece p, const char *word)
+{
+	return p.len == strlen(word) && memcmp(p.at, word, p.len) == 0;
+}
+
+/* --- dangerous paths -------------------------------------------------------------------------- */
+
+/* ".." as any server between here and the object may read it: encoded, or between backslashes;
+ * and encoded controls. */
+static bool
+climbs(struct piece path)
+{
+	const char *end = path.at + path.len;
+	size_t dots = 0, others = 0, used;
+
+	for (const char *p = path.at; p < end; p += used) {
+		unsigned char c = decoded(p, end, &used);
+
+		if (is_control(c))
+			return true;
+		if (c == '/' || c == '\\') {
+			if (dots == 2 && others == 0)
+				return true;
+			dots = others = 0;
+		} else if (c == '.') {
+			dots++;
+		} else {
+			others++;
+		}
+	}
+	return dots == 2 && others == 0;
+}
+
+/* Escapes that would make another path of this one. */
+static bool
+has_false_escape(struct piece path)
+{
+	const char *end = path.at + path.len;
+	size_t used;
+
+	for (const char *p = path.at; p < end; p += used) {
+		unsigned char c = decoded(p, end, &used);
+
+		if (used == 3 && (c == '/' || c == '\\' || c == '.' || is_control(c)))
+			return true;
+	}
+	return false;
+}
+
+/* A segment that is empty (the last may be) or of dots only. */
+static bool
+has_odd_segment(struct piece path)
+{
+	const char *p = path.at + 1, *end = path.at + path.len, *next;
+
+	for (; p <= end; p = next + 1) {
+		struct piece segment;
+
+		next = memchr(p, '/', (size_t)(end - p));
+		if (next == NULL)
+			next = end;
+		segment = (struct piece){p, (size_t)(next - p)};
+		if ((segment.len == 0 && next < end) || piece_is(segment, ".") ||
+		    piece_is(segment, ".."))
+			return true;
+	}
+	return false;
+}
+
+/* --- the query -------------------------------------------------------------------------------- */
+
+static bool
+is_ns(struct piece parameter)
+{
+	const char *p = parameter.at, *end = p + parameter.len;
+	char name[3];
+	size_t n = 0, used;
+
+	for (; p < end && *p != '='; p += used) {
+		unsigned char c = decoded(p, end, &used);
+
+		if (n == 2)
+			return false;
+		name[n++] = (char)c;
+	}
+	return n == 2 && name[0] == 'n' && name[1] == 's';
+}
+
+/* Copies the query ("?…" or nothing) without its ns parameters; returns its end. `to` has room
+ * for strlen(query). */
+static char *
+copy_query(const char *query, char *to)
+{
+	char *start = to;
+
+	if (*query == '\0')
+		return to;
+	for (;;) {
+		struct piece parameter = {query + 1, strcspn(query + 1, "&")};
+		const char *end = parameter.at + parameter.len;
+
+		if (!is_ns(parameter)) {
+			*to = to == start ? '?' : '&';
+			to++;
+			to = mempcpy(to, parameter.at, parameter.len);
+		}
+		if (*end == '\0')
+			return to;
+		query = end;
+	}
+}
+
+static const char *
+make_target(struct arena *arena, struct piece path, const char *rest, const char *query)
+{
+	char *target = arena_alloc(arena, path.len + strlen(rest) + strlen(query) + 1);
+
+	if (target == NULL)
+		return "";
+	*copy_query(query, stpcpy(mempcpy(target, path.at, path.len), rest)) = '\0';
+	return target;
+}
+
+/* --- manifests and blobs ---------------------------------------------------------------------- */
+
+/* What comes after the last "/" of `p`, which loses it and the slash; empty when there is no
+ * slash. */
+static struct piece
+cut_last(struct piece *p)
+{
+	const char *slash = memrchr(p->at, '/', p->len);
+	struct piece last = {p->at, 0};
+
+	if (slash == NULL)
+		return last;
+	last = (struct piece){slash + 1, (size_t)(p->at + p->len - slash - 1)};
+	p->len = (size_t)(slash - p->at);
+	return last;
+}
+
+static struct parts
+split(struct piece path)
+{
+	struct parts s = {.name = {path.at + 4, path.len - 4}}; /* after "/v2/" */
+	struct piece word;
+
+	s.reference = cut_last(&s.name);
+	word = cut_last(&s.name);
+	if (piece_is(word, "manifests"))
+		s.kind = ROUTE_MANIFEST;
+	else if (piece_is(word, "blobs") && !piece_is(s.reference, "uploads"))
+		s.kind = ROUTE_BLOB;
+	return s;
+}
+
+/* A copy with "%3A" as ":"; nothing else is decoded. */
+static char *
+decode_colons(struct arena *arena, struct piece p)
+{
+	char *copy = arena_strndup(arena, p.at, p.len), *to = copy;
+	const char *end = p.at + p.len;
+	size_t used;
+
+	if (arena_failed(arena))
+		return copy;
+	for (const char *from = p.at; from < end; from += used) {
+		unsigned char c = decoded(from, end, &used);
+
+		if (used == 3 && c != ':')
+			used = 1;
+		*to++ = used == 3 ? ':' : *from;
+	}
+	*to = '\0';
+	return copy;
+}
+
+static enum route_result
+read_reference(const char *text, struct route *out)
+{
+	size_t len = strlen(text);
+
+	if (strchr(text, ':') == NULL) {
+		if (out->kind == ROUTE_BLOB)
+			return ROUTE_BAD_DIGEST;
+		return route_is_tag(text, len) ? ROUTE_OK : ROUTE_BAD_REFERENCE;
+	}
+	switch (digest_parse(text, len, &out->digest)) {
+	case DIGEST_OK: out->has_digest = true; return ROUTE_OK;
+	case DIGEST_UNKNOWN: out->kind = ROUTE_PASS; return ROUTE_OK;
+	case DIGEST_BAD: break;
+	}
+	return ROUTE_BAD_DIGEST;
+}
+
+static enum route_result
+read_object(struct piece path, const struct parts *s, const char *query, struct arena *arena,
+    struct route *out)
+{
+	const char *reference;
+	enum route_result r;
+
+	if (has_false_escape(path) || has_odd_segment(path))
+		return ROUTE_BAD_PATH;
+	if (!route_is_name(s->name.at, s->name.len))
+		return ROUTE_BAD_NAME;
+	reference = decode_colons(arena, s->reference);
+	out->kind = s->kind;
+	r = read_reference(reference, out);
+	if (r != ROUTE_OK || out->kind == ROUTE_PASS)
+		return r;
+	out->repository = arena_strndup(arena, s->name.at, s->name.len);
+	out->reference = reference;
+	path.len -= s->reference.len;
+	out->target = make_target(arena, path, reference, query);
+	return ROUTE_OK;
+}
+
+/* --- all together ----------------------------------------------------------------------------- */
+
+static enum route_result
+read_target(const char *target, bool reading, struct arena *arena, struct route *out)
+{
+	struct piece path = {target, strcspn(target, "?")};
+	const char *query = target + path.len;
+	struct parts s = {.kind = ROUTE_PASS};
+	enum route_result r = ROUTE_OK;
+
+	if (*target != '/' || !is_printable(target))
+		return ROUTE_BAD_PATH;
+	if (piece_is(path, "/v2"))
+		path = (struct piece){"/v2/", 4};
+	if (reading && piece_is(path, "/v2/"))
+		out->kind = ROUTE_PING;
+	else if (reading && path.len > 4 && memcmp(path.at, "/v2/", 4) == 0)
+		s = split(path);
+	if (s.kind != ROUTE_PASS)
+		r = read_object(path, &s, query, arena, out);
+	else if (climbs(path))
+		return ROUTE_BAD_PATH;
+	if (r == ROUTE_OK && out->target == NULL)
+		out->target = make_target(arena, path, "", query);
+	return r;
+}
+
+enum route_result
+route_request(const struct route_table *t, const char *host, const char *target, bool reading,
+    struct arena *arena, struct route *out)
+{
+	struct route_choice choice;
+	enum route_result r = route_choose(t, host, arena, &choice);
+
+	*out = (struct route){.kind = ROUTE_PASS, .repository = "", .reference = ""};
+	if (r == ROUTE_OK)
+		r = read_target(target, reading, arena, out);
+	if (r != ROUTE_OK)
+		return r;
+	out->scheme = arena_strdup(arena, choice.scheme);
+	out->host = choice.host;
+	out->trusted = choice.trusted;
+	out->upstream = arena_printf(arena, "%s://%s", out->scheme, out->host);
+	return arena_failed(arena) ? ROUTE_BAD_PATH : ROUTE_OK;
+}
+
+const char *
+route_kind_name(enum route_kind k)
+{
+	switch (k) {
+	case ROUTE_PASS: return "pass";
+	case ROUTE_PING: return "ping";
+	case ROUTE_MANIFEST: return "manifest";
+	case ROUTE_BLOB: return "blob";
+	}
+	return "unknown";
+}

@@ -1,0 +1,91 @@
+"""Fixtures: origins and caches that end with the test, and a small disk."""
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from harness import Cache, Swarm  # noqa: E402
+from origin import Origin  # noqa: E402
+
+
+@pytest.fixture
+def new_origin():
+    """Makes origins: new_origin(access=…)."""
+    made = []
+
+    def make(**options):
+        made.append(Origin(**options))
+        return made[-1].__enter__()
+
+    yield make
+    for o in made:
+        o.stop()
+
+
+@pytest.fixture
+def origin(new_origin):
+    return new_origin()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Makes a tmpfs of so many bytes; skips where that is not allowed."""
+    made = []
+
+    def make(size, name="disk"):
+        path = tmp_path / name
+        path.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)],
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
+        made.append(path)
+        return path
+
+    yield make
+    for path in made:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def new_cache(tmp_path, small_disk, new_origin):
+    """Makes caches: new_cache(origin, server={…}). They end before their disks and origins do, and
+    their logs must be clean then."""
+    made = []
+
+    def make(origin=None, start=True, **config):
+        cache = Cache(tmp_path / f"cache{len(made)}", origin, **config)
+        made.append(cache)
+        return cache.start() if start else cache
+
+    yield make
+    problems = []
+    for cache in made:
+        try:
+            cache.end()
+        except AssertionError as e:
+            problems.append(str(e))
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def cache(new_cache, origin):
+    """A cache of two listeners in front of `origin`."""
+    return new_cache(origin)
+
+
+@pytest.fixture
+def swarm():
+    """Starts swarms of clients: swarm(cache, target, count)."""
+    made = []
+
+    def make(*args, **options):
+        made.append(Swarm(*args, **options))
+        return made[-1]
+
+    yield make
+    for s in made:
+        s.end()

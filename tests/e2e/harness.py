@@ -1,0 +1,597 @@
+"""The cache under test, started from outside, and a plain HTTP/1.1 client that reports what came.
+
+REGISTRY_CACHE is the binary (default: src/registry-cache); REGISTRY_CACHE_SLOW stretches every
+timeout (sanitizer builds: 4 or so). Nothing here sleeps: all waits are on a condition, with a limit.
+"""
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import random
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+BINARY = os.environ.get("REGISTRY_CACHE") or str(HERE.parent.parent / "src" / "registry-cache")
+SLOW = float(os.environ.get("REGISTRY_CACHE_SLOW", "1"))
+PATIENCE = 30 * SLOW
+SANITIZER_REPORTS = ("ERROR: AddressSanitizer", "runtime error:", "LeakSanitizer",
+                     "ERROR: ThreadSanitizer")
+KIB, MIB = 1024, 1024 * 1024
+
+_tick = threading.Event()
+
+
+def wait_until(condition, what, timeout=10):
+    """Polls until `condition()` is true and returns its value; fails naming `what` after `timeout`."""
+    end = time.monotonic() + timeout * SLOW
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"waited {timeout * SLOW:.0f} s in vain until {what}"
+        _tick.wait(0.01)
+
+
+class Body(bytes):
+    """Bytes that a failing assertion names in short instead of comparing megabytes line by line."""
+
+    __iter__ = None
+
+    def __repr__(self):
+        return super().__repr__() if len(self) <= 500 else f"<{len(self)} bytes, sha256 {sha256(self)}>"
+
+
+def noise(size, seed=0):
+    """Bytes that do not compress and that are the same for the same seed."""
+    return Body(random.Random(seed).randbytes(size))
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+# --- the client --------------------------------------------------------------------------------
+
+
+class Closed(Exception):
+    """The connection ended before an answer's head."""
+
+
+@dataclasses.dataclass
+class Answer:
+    status: int
+    version: str
+    headers: list
+    body: bytes = Body()
+    complete: bool = False     # all that was promised came; without length: FIN, not RST
+    first_byte: float = None   # time.monotonic() of the first body byte
+    problem: str = ""
+
+    def header(self, name):
+        """The one value of this field, None when it is absent; two lines of it fail the test."""
+        values = self.values(name)
+        assert len(values) <= 1, f"{name} came {len(values)} times: {values}"
+        return values[0] if values else None
+
+    def values(self, name):
+        return [v for n, v in self.headers if n.lower() == name.lower()]
+
+    def json(self):
+        return json.loads(self.body)
+
+    def error_code(self):
+        return self.json()["errors"][0]["code"]
+
+
+class Connection:
+    """One client connection to (host, port); `receive_buffer` in bytes: a client that takes little."""
+
+    def __init__(self, address, receive_buffer=None, timeout=PATIENCE, tls=None):
+        self.address = address
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.connect(address)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
+        self.pending = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.socket.close()
+
+    @property
+    def local_port(self):
+        return self.socket.getsockname()[1]
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def head(self, method, target, headers=(), host=None, version="1.1", length=None):
+        """The bytes of a request's head."""
+        lines = [f"{method} {target} HTTP/{version}", f"Host: {host or '%s:%d' % self.address}"]
+        lines += [f"{n}: {v}" for n, v in headers]
+        if length is not None:
+            lines.append(f"Content-Length: {length}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def ask(self, method, target, headers=(), body=None, **more):
+        """Sends a request."""
+        self.send(self.head(method, target, headers, length=None if body is None else len(body),
+                            **more) + (body or b""))
+
+    def request(self, method, target, headers=(), body=None, **more):
+        """Sends a request and reads its whole answer."""
+        self.ask(method, target, headers, body, **more)
+        return self.receive(method)
+
+    def receive(self, method="GET"):
+        answer = self.receive_head()
+        self.receive_body(answer, method)
+        return answer
+
+    def receive_head(self):
+        """The head of the next final answer; Closed when there is none."""
+        while True:
+            while b"\r\n\r\n" not in self.pending:
+                if not self._more():
+                    raise Closed(f"after {self.pending!r}")
+            head, _, self.pending = self.pending.partition(b"\r\n\r\n")
+            first, *lines = head.decode("latin-1").split("\r\n")
+            version, status, _ = (first + " ").split(" ", 2)
+            headers = [(n, v.strip()) for n, _, v in (line.partition(":") for line in lines)]
+            if not 100 <= int(status) < 200:
+                return Answer(int(status), version, headers)
+
+    def receive_body(self, answer, method="GET", limit=None):
+        """Reads the rest of the body, or of its first `limit` bytes (with Content-Length only)."""
+        if method == "HEAD" or answer.status in (204, 304):
+            answer.complete = True
+        elif (answer.header("Transfer-Encoding") or "").lower() == "chunked":
+            self._chunked(answer)
+        elif answer.header("Content-Length") is not None:
+            total = int(answer.header("Content-Length"))
+            self._counted(answer, total if limit is None else min(limit, total))
+            answer.complete = len(answer.body) == total
+        else:
+            self._until_close(answer)
+
+    def closed_by_peer(self, timeout=10):
+        """Waits until the other side ends the connection; True when it did, without a byte more."""
+        with contextlib.suppress(ConnectionError):
+            self.socket.settimeout(timeout * SLOW)
+            try:
+                return not self.pending and self.socket.recv(1) == b""
+            except TimeoutError:
+                return False
+        return True
+
+    def _more(self, answer=None):
+        try:
+            part = self.socket.recv(256 * KIB)
+        except ConnectionError as e:
+            if answer is None:
+                raise Closed(str(e)) from e
+            answer.problem = str(e)
+            part = b""
+        self.pending += part
+        return bool(part)
+
+    def _counted(self, answer, total):
+        parts, have = [answer.body], len(answer.body)
+        while have < total:
+            if not self.pending and not self._more(answer):
+                answer.problem = answer.problem or f"{have} of {total} bytes"
+                break
+            answer.first_byte = answer.first_byte or time.monotonic()
+            part, self.pending = self.pending[:total - have], self.pending[total - have:]
+            parts.append(part)
+            have += len(part)
+        answer.body = Body(b"".join(parts))
+
+    def _line(self, answer):
+        while b"\r\n" not in self.pending:
+            if not self._more(answer):
+                return None
+        line, _, self.pending = self.pending.partition(b"\r\n")
+        return line
+
+    def _chunked(self, answer):
+        while (line := self._line(answer)) is not None:
+            size, before = int(line.split(b";")[0], 16), len(answer.body)
+            self._counted(answer, before + size)
+            if len(answer.body) < before + size:
+                return
+            if self._line(answer) is None:
+                return
+            if size == 0:
+                answer.complete = True
+                return
+        answer.problem = answer.problem or "the last chunk is missing"
+
+    def _until_close(self, answer):
+        while self._more(answer):
+            answer.first_byte = answer.first_byte or time.monotonic()
+        answer.body, self.pending = Body(self.pending), b""
+        answer.complete = not answer.problem
+
+
+# --- the cache ---------------------------------------------------------------------------------
+
+
+def yaml(value, indent=0):
+    """A configuration as people write it."""
+    pad, lines = "  " * indent, []
+    for key, v in value.items():
+        if isinstance(v, dict):
+            lines += [f"{pad}{key}:", yaml(v, indent + 1)] if v else [f"{pad}{key}: {{}}"]
+        elif isinstance(v, list):
+            lines.append(f"{pad}{key}:")
+            lines += [f"{pad}- {json.dumps(item)}" for item in v]
+        else:
+            lines.append(f"{pad}{key}: {json.dumps(v)}")
+    return "\n".join(lines)
+
+
+def merged(base, over):
+    """`over` into `base`, folder by folder; None takes a key away."""
+    out = dict(base)
+    for key, v in over.items():
+        if v is None:
+            out.pop(key, None)
+        elif isinstance(v, dict) and isinstance(out.get(key), dict):
+            out[key] = merged(out[key], v)
+        else:
+            out[key] = v
+    return out
+
+
+class Cache:
+    """A running cache on a folder of its own. Keyword arguments are parts of the configuration."""
+
+    def __init__(self, folder, origin=None, environment=None, **config):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.data = pathlib.Path(config.get("dataPath", self.folder / "data"))
+        base = {"dataPath": str(self.data),
+                "server": {"listeners": 2, "drainTimeout": "5s"},
+                "log": {"level": "info", "access": True}}
+        if origin:
+            base["server"]["defaultBackend"] = {"host": origin.host, "scheme": origin.scheme}
+        self.config = merged(base, config)
+        self.environment = {**os.environ, **(environment or {})}
+        self.log_path, self.config_path = self.folder / "log", self.folder / "config.yaml"
+        self.process, self.port = None, None
+        self.log_start = 0     # where in the log this run began
+
+    # --- running --------------------------------------------------------------------------------
+
+    def start(self):
+        """Starts it and waits until it is ready; with another port when this one was taken."""
+        for _ in range(5):
+            self.launch()
+            wait_until(lambda: self.ready() or self.process.poll() is not None,
+                       "the cache is ready", 20)
+            if self.process.poll() is None:
+                return self
+            if "in use" not in self.log().lower():
+                break
+        raise AssertionError(f"it did not start: status {self.process.returncode}\n{self.log()}")
+
+    def launch(self, port=None):
+        """Starts the process only."""
+        self.port = port or free_port()
+        self.config["server"]["address"] = f"127.0.0.1:{self.port}"
+        self.config_path.write_text(yaml(self.config) + "\n")
+        self.log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen([BINARY, "-c", str(self.config_path)],
+                                            stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, env=self.environment)
+
+    def ready(self):
+        return re.search(r"ready: \d+ listeners? on ",
+                         self.log()) and len(self.listeners()) == self.listener_count
+
+    @property
+    def listener_count(self):
+        return self.config["server"]["listeners"]
+
+    @property
+    def address(self):
+        return ("127.0.0.1", self.port)
+
+    @property
+    def master(self):
+        return self.process.pid
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, timeout=20):
+        """The exit status of the master."""
+        return self.process.wait(timeout * SLOW)
+
+    def stop(self):
+        """Ends it as an administrator does; it must say that all was well."""
+        if self.process.poll() is None:
+            self.terminate()
+        status = self.wait(30)
+        assert status == 0, f"exit status {status}\n{self.log()[-4000:]}"
+
+    def kill(self):
+        """The master dies; waits until its children followed."""
+        children = self.children()
+        self.process.kill()
+        self.process.wait()
+        wait_until(lambda: not any(alive(p) for p in children),
+                   "the children of a dead master are gone")
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def end(self):
+        """Teardown: ends what the test left running; the log must be free of our own bugs."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.wait(30)
+            except subprocess.TimeoutExpired:
+                for pid in [*self.children(), self.process.pid]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                self.process.wait()
+                raise AssertionError(f"TERM did not end the cache\n{self.log()[-4000:]}") from None
+        self.check_log()
+
+    def check_log(self):
+        text = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+        for report in (*SANITIZER_REPORTS, " panic "):
+            before, found, after = text.partition(report)
+            assert not found, f"{report!r} in the log:\n{before[-500:]}{found}{after[:6000]}"
+
+    # --- its log --------------------------------------------------------------------------------
+
+    def log(self):
+        """What this run has logged so far."""
+        with open(self.log_path, "rb") as f:
+            f.seek(self.log_start)
+            return f.read().decode(errors="replace")
+
+    def wait_log(self, pattern, timeout=10):
+        return wait_until(lambda: re.search(pattern, self.log()), f"the log says {pattern!r}",
+                          timeout)
+
+    def access(self):
+        """The access lines of this run as dicts; `listener` is the number of their writer."""
+        lines = re.findall(r" access listener (\d+): (.*)", self.log())
+        return [dict(re.findall(r'(\w+)=("[^"]*"|\S*)', rest), listener=int(k)) for k,
+                rest in lines]
+
+    def wait_access(self, **wanted):
+        """The first access line with these values."""
+        def found():
+            return [a for a in self.access() if all(a.get(k) == str(v) for k, v in wanted.items())]
+        return wait_until(found, f"an access line says {wanted}")[0]
+
+    # --- its processes --------------------------------------------------------------------------
+
+    def listeners(self):
+        """Listener number -> pid, by the log's last word."""
+        return {int(k): int(p) for k, p in re.findall(r"listener (\d+) is pid (\d+)", self.log())}
+
+    def gc(self):
+        return int(re.findall(r"gc is pid (\d+)", self.log())[-1])
+
+    def children(self):
+        return [*self.listeners().values(), self.gc()]
+
+    def wait_replaced(self, pid, timeout=20):
+        """Waits until the dead child's successor is there, whoever it was."""
+        wait_until(lambda: not alive(pid) and pid not in self.children(),
+                   f"child {pid} is replaced", timeout)
+
+    def listener_of(self, connection):
+        """The number of the listener that has the other end of this connection."""
+        def found():
+            inode = socket_inode(self.port, connection.local_port)
+            name = f"socket:[{inode}]"
+            return inode and [k for k, pid in self.listeners().items() if name in open_files(pid)]
+        return wait_until(found, "a listener accepted the connection")[0]
+
+    def leader(self, digest):
+        """The listener whose process writes this digest's part file, or None."""
+        for k, pid in self.listeners().items():
+            for number, name in open_files(pid, numbers=True):
+                if f"/parts/{digest}." in name and writable(pid, number):
+                    return k
+        return None
+
+    # --- its store ------------------------------------------------------------------------------
+
+    def object_path(self, digest):
+        algorithm, _, hexa = digest.partition(":")
+        return self.data / "objects" / algorithm / hexa[:2] / hexa
+
+    def parts(self):
+        return sorted(p.name for p in (self.data / "parts").glob("*"))
+
+    def objects(self):
+        return sorted(p for p in (self.data / "objects").rglob("*") if p.is_file())
+
+    def check_objects(self):
+        """Every file in the store is what its name says."""
+        for path in self.objects():
+            actual = hashlib.new(path.parent.parent.name, path.read_bytes()).hexdigest()
+            assert actual == path.name, f"{path} holds {actual}"
+
+    def lease_count(self):
+        """How many leases the index has, as LMDB's own tool sees them."""
+        done = subprocess.run(["mdb_stat", "-s", "leases", str(self.data / "index")],
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return int(re.search(r"Entries: (\d+)", done.stdout)[1])
+
+    # --- asking it ------------------------------------------------------------------------------
+
+    def connect(self, **more):
+        return Connection(self.address, **more)
+
+    def connect_to(self, listener, **more):
+        """A connection that this listener serves: the kernel spreads them, so we try until it is."""
+        for _ in range(400):
+            c = self.connect(**more)
+            if self.listener_of(c) == listener:
+                return c
+            c.close()
+        raise AssertionError(f"no connection came to listener {listener}")
+
+    def request(self, method, target, headers=(), body=None, **more):
+        """One request on a connection of its own."""
+        with self.connect() as c:
+            return c.request(method, target, [*headers, ("Connection", "close")], body, **more)
+
+    def get(self, target, headers=(), **more):
+        return self.request("GET", target, headers, **more)
+
+    def head(self, target, headers=(), **more):
+        return self.request("HEAD", target, headers, **more)
+
+    def fetch(self, thing, headers=()):
+        """GET of a thing that must come whole and right."""
+        answer = self.get(thing.target, headers)
+        assert answer.status == 200, (answer.status, answer.body[:300])
+        assert answer.complete, answer.problem
+        assert answer.body == thing.data
+        return answer
+
+
+def alive(pid):
+    """A zombie is not alive."""
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def rss(pid):
+    """Resident memory in bytes, without the pages that only map files."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) * KIB
+
+
+def open_files(pid, numbers=False):
+    """Names of what the process has open, as /proc tells."""
+    out = []
+    folder = f"/proc/{pid}/fd"
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for number in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                name = os.readlink(f"{folder}/{number}")
+                out.append((number, name) if numbers else name)
+    return out
+
+
+def writable(pid, number):
+    with contextlib.suppress(OSError):
+        flags = re.search(r"flags:\s*(\d+)",
+                          pathlib.Path(f"/proc/{pid}/fdinfo/{number}").read_text())
+        return bool(int(flags[1], 8) & (os.O_RDWR | os.O_WRONLY))
+    return False
+
+
+def socket_inode(local_port, remote_port):
+    """The inode of the accepted end of a loopback connection; None while nobody accepted it."""
+    for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if int(fields[1][9:], 16) == local_port and int(fields[2][9:], 16) == remote_port:
+            return fields[9] if fields[9] != "0" else None
+    return None
+
+
+# --- many clients at once ----------------------------------------------------------------------
+
+
+class Download(threading.Thread):
+    """One GET in a thread of its own; `answer` or `error` when it is joined."""
+
+    def __init__(self, cache, target, headers=(), connection=None):
+        super().__init__(daemon=True)
+        self.connection = connection or cache.connect()
+        self.target, self.headers = target, headers
+        self.answer, self.error = None, None
+        self.start()
+
+    def run(self):
+        try:
+            self.answer = self.connection.request("GET", self.target,
+                                                  [*self.headers, ("Connection", "close")])
+        except (Closed, OSError) as e:
+            self.error = e
+        finally:
+            self.connection.close()
+
+    def result(self, timeout=60):
+        """The answer; a connection that ended without one is the test's failure."""
+        self.join(timeout * SLOW)
+        assert not self.is_alive(), f"GET {self.target} is not answered in {timeout * SLOW:.0f} s"
+        assert self.error is None, f"GET {self.target}: {self.error!r}"
+        return self.answer
+
+    def intact(self, data):
+        """Did all of it come, and right?"""
+        return self.answer is not None and self.answer.status == 200 and self.answer.complete \
+            and self.answer.body == data
+
+
+class Swarm:
+    """Many GETs of one target from a process of their own, so that no interpreter lock slows them."""
+
+    def __init__(self, cache, target, count, headers=()):
+        order = {"address": cache.address, "target": target, "count": count,
+                 "headers": list(headers),
+                 "timeout": 120 * SLOW}
+        self.process = subprocess.Popen([sys.executable, str(HERE / "swarm.py"), json.dumps(order)],
+                                        stdout=subprocess.PIPE, text=True)
+
+    def wait_sent(self):
+        """Until every request is on its way."""
+        assert select.select([self.process.stdout], [], [], PATIENCE)[0]
+        assert self.process.stdout.readline() == "sent\n"
+
+    def results(self):
+        """A list of {status, bytes, sha256, complete, first_byte}, the last as time.monotonic()."""
+        out, _ = self.process.communicate(timeout=150 * SLOW)
+        assert self.process.returncode == 0
+        return json.loads(out)
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()

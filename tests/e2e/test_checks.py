@@ -1,0 +1,71 @@
+"""The checks of the tree itself find what they are there to find."""
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+
+
+def check(name, *arguments):
+    return subprocess.run([TOP / "tests" / name, *arguments], text=True, capture_output=True,
+                          timeout=60)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    top = tmp_path / "tree"
+    (top / "tests").mkdir(parents=True)
+    shutil.copytree(TOP / "src", top / "src",
+                    ignore=shutil.ignore_patterns("*.o", ".deps", "registry-cache"))
+    for folder in ("unit", "fuzz"):
+        shutil.copytree(TOP / "tests" / folder, top / "tests" / folder)
+    shutil.copy(TOP / "Makefile.am", top)
+    for path in [top, *top.rglob("*")]:
+        path.chmod(path.stat().st_mode | 0o200)  # a release's sources may be read-only
+    return top
+
+
+def append(path, text):
+    with open(path, "a") as file:
+        file.write(text)
+
+
+@pytest.mark.parametrize("file, line, complaint", [
+    ("http.c", '#include "conf.h"', "layer 2 includes"),
+    ("buf.h", '# include  "index.h"', "layer 0 includes"),
+    ("gc.c", "#include <lmdb.h>", "only index*.c"),
+    ("check.h", "#include <curl/curl.h>", "only upstream*.c"),
+    ("route.c", '#include "nobody.h"', "in no layer"),
+])
+def test_an_include_that_points_upward_is_named(tree, file, line, complaint):
+    append(tree / "src" / file, line + "\n")
+    number = len((tree / "src" / file).read_text().splitlines())
+    done = check("check-layers", tree / "src")
+    assert done.returncode == 1
+    assert f"{file}:{number}: " in done.stdout and complaint in done.stdout
+
+
+def test_a_module_of_no_layer_is_named(tree):
+    (tree / "src" / "nobody.c").write_text('#include "log.h"\n')
+    done = check("check-layers", tree / "src")
+    assert done.returncode == 1 and "nobody.c:1: " in done.stdout
+
+
+def test_a_file_that_is_not_in_the_makefile_is_named(tree):
+    (tree / "src" / "log_more.c").write_text('#include "log.h"\n')
+    done = check("check-lists", tree)
+    assert done.returncode == 1 and "src/log_more.c is not in Makefile.am" in done.stdout
+
+
+def test_a_suite_that_does_not_run_is_named(tree):
+    append(tree / "tests" / "unit" / "test_l0.c", "void\nsuite_forgotten(void)\n{\n}\n")
+    done = check("check-lists", tree)
+    assert done.returncode == 1 and "suite_forgotten is not run" in done.stdout
+
+
+def test_a_function_that_is_too_long_is_named(tree):
+    append(tree / "src" / "clock.c", "void\nlonger(void)\n{\n" + "\t;\n" * 101 + "}\n")
+    done = check("check-lists", tree)
+    assert done.returncode == 1 and "clock.c:" in done.stdout and "a function of 101 lines" in done.stdout

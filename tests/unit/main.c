@@ -1,0 +1,90 @@
+/* Runs the unit tests. Without arguments all; else the suites named. -v: a line a test; -l: list the suites. */
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <CUnit/Basic.h>
+
+#include "log.h"
+#include "suites.h"
+
+static void (*const add_suites[])(void) = {
+	suite_check,
+	suite_conf,
+	suite_conf_broken,
+	suite_conf_mistakes,
+	suite_http,
+	suite_http_body,
+	suite_index,
+	suite_index_race,
+	suite_l0,
+	suite_lease,
+	suite_lease_race,
+	suite_master,
+	suite_route,
+	suite_shm,
+	suite_shm_race,
+	suite_store,
+	suite_store_state,
+	suite_tls,
+	suite_upstream,
+};
+
+static void
+list_suites(void)
+{
+	for (CU_pSuite s = CU_get_registry()->pSuite; s != NULL; s = s->pNext)
+		printf("%s: %u tests\n", s->pName, s->uiNumberOfTests);
+}
+
+/* False: there is no such suite. */
+static bool
+run_suite(const char *name)
+{
+	CU_pSuite s = CU_get_suite(name);
+
+	if (s == NULL) {
+		fprintf(stderr, "unit: there is no suite \"%s\" (-l lists them)\n", name);
+		return false;
+	}
+	CU_basic_run_suite(s);
+	return true;
+}
+
+/* Runs what the arguments say; returns the exit status. */
+static int
+run(int argc, char **argv)
+{
+	bool known = true, named = false;
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "-l") == 0) {
+			list_suites();
+			return 0;
+		}
+		if (strcmp(argv[i], "-v") == 0) {
+			CU_basic_set_mode(CU_BRM_VERBOSE);
+			continue;
+		}
+		named = true;
+		known = run_suite(argv[i]) && known;
+	}
+	if (!named)
+		CU_basic_run_tests();
+	return known && CU_get_number_of_tests_run() > 0 && CU_get_number_of_failures() == 0 ? 0 : 1;
+}
+
+int
+main(int argc, char **argv)
+{
+	int status;
+
+	CU_set_error_action(CUEA_ABORT); /* a test that could not be added is no test that passed */
+	CU_initialize_registry();
+	log_set_role("unit");
+	for (size_t i = 0; i < sizeof(add_suites) / sizeof(*add_suites); i++)
+		add_suites[i]();
+	status = run(argc, argv);
+	CU_cleanup_registry();
+	return status;
+}

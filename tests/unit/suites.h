@@ -1,0 +1,25 @@
+/* Every suite of the unit tests: one function a file, which adds its suites to CUnit's registry. main.c runs them. */
+#ifndef SUITES_H
+#define SUITES_H
+
+void suite_check(void);
+void suite_conf(void);
+void suite_conf_broken(void);
+void suite_conf_mistakes(void);
+void suite_http(void);
+void suite_http_body(void);
+void suite_index(void);
+void suite_index_race(void);
+void suite_l0(void);
+void suite_lease(void);
+void suite_lease_race(void);
+void suite_master(void);
+void suite_route(void);
+void suite_shm(void);
+void suite_shm_race(void);
+void suite_store(void);
+void suite_store_state(void);
+void suite_tls(void);
+void suite_upstream(void);
+
+#endif
