@@ -233,13 +233,14 @@ inquiry_fail(struct inquiry *i, enum upstream_result r, const char *detail)
 
 /* --- what the registry says ------------------------------------------------------------------------ */
 
-/* A login page, said with status 200. */
+/* A login page, said with status 200: no registry gives a manifest that type, and a blob only where somebody stored
+ * it so, which a redirect to a page of another host does not show. */
 static bool
 is_login_page(const struct inquiry *i, const struct upstream_answer *head)
 {
 	const char *type = upstream_header(head, "Content-Type", 0);
 
-	return !i->q.blob && type != NULL && strncasecmp(type, "text/html", 9) == 0;
+	return (!i->q.blob || head->redirects > 0) && type != NULL && strncasecmp(type, "text/html", 9) == 0;
 }
 
 /* Of the whole object: what Content-Range says after the slash, else the answer's own length. */
@@ -265,7 +266,7 @@ allow(struct inquiry *i, const struct upstream_answer *head)
 	struct check_answer a = {.verdict = CHECK_ALLOWED, .head = head, .by_get = i->by_get};
 
 	if (is_login_page(i, head)) {
-		inquiry_fail(i, UPSTREAM_PROTOCOL, "the registry gave a text/html page for a manifest");
+		inquiry_fail(i, UPSTREAM_PROTOCOL, "the registry gave a text/html page");
 		return;
 	}
 	a.size = whole_size(i, head);

@@ -336,8 +336,8 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 
 /* --- life ---------------------------------------------------------------------------------------- */
 
-static void
-format_address(struct conn *c, const struct sockaddr *peer)
+void
+conn_address_text(const struct sockaddr *peer, char text[CONN_ADDRESS_SIZE])
 {
 	const void *address = NULL;
 
@@ -345,8 +345,8 @@ format_address(struct conn *c, const struct sockaddr *peer)
 		address = &((const struct sockaddr_in *)(const void *)peer)->sin_addr;
 	else if (peer->sa_family == AF_INET6)
 		address = &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
-	if (address == NULL || inet_ntop(peer->sa_family, address, c->address, sizeof(c->address)) == NULL)
-		strcpy(c->address, "-");
+	if (address == NULL || inet_ntop(peer->sa_family, address, text, CONN_ADDRESS_SIZE) == NULL)
+		strcpy(text, "-");
 }
 
 struct conn *
@@ -361,7 +361,7 @@ conn_new(struct conns *s, int fd, struct tls *tls, const struct sockaddr *peer)
 	c->file_fd = -1;
 	c->phase = CONN_READING;
 	c->phase_since = c->moved = clock_ms();
-	format_address(c, peer);
+	conn_address_text(peer, c->address);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* fails on a Unix socket, harmlessly */
 	event_assign(&c->read_event, s->base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	event_assign(&c->write_event, s->base, fd, EV_WRITE, on_writable, c);

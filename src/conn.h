@@ -62,6 +62,8 @@ void conn_finish(struct conn *c, const char *reason);
 
 void conn_set_phase(struct conn *c, enum conn_phase p);
 enum conn_phase conn_get_phase(const struct conn *c);
+/* A socket's address as text, without its port; "-" for other families than IP. */
+void conn_address_text(const struct sockaddr *peer, char text[CONN_ADDRESS_SIZE]);
 /* The client's address as text, without its port. */
 const char *conn_address(const struct conn *c);
 

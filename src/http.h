@@ -112,6 +112,8 @@ void http_field_u64(struct buf *out, const char *name, uint64_t value);
 void http_end(struct buf *out);
 /* Is this field hop-by-hop (RFC 9110 section 7.6.1), and not to be relayed? */
 bool http_is_hop_by_hop(const char *name);
+/* Is `name` one of those that a Connection value (NULL: none) names as hop-by-hop too? */
+bool http_connection_names(const char *connection, const char *name);
 /* The JSON of an OCI error body (distribution-spec "Error Codes"), in the arena. */
 const char *http_error_body(struct arena *arena, const char *code, const char *message);
 

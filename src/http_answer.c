@@ -1,6 +1,7 @@
 /* Answers' heads and the JSON of errors. Written with plain copies: every request formats one. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "clock.h"
@@ -148,6 +149,21 @@ http_is_hop_by_hop(const char *name)
 	for (size_t i = 0; i < sizeof(hop_by_hop) / sizeof(hop_by_hop[0]); i++)
 		if (http_name_is(name, hop_by_hop[i]))
 			return true;
+	return false;
+}
+
+bool
+http_connection_names(const char *connection, const char *name)
+{
+	size_t n = strlen(name);
+
+	while (connection != NULL && *connection != '\0') {
+		size_t skip = strspn(connection, ", \t"), len = strcspn(connection + skip, ", \t");
+
+		if (len == n && strncasecmp(connection + skip, name, n) == 0)
+			return true;
+		connection += skip + len;
+	}
 	return false;
 }
 

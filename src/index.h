@@ -4,7 +4,7 @@
  * keys longer than LMDB's limit are replaced by their SHA-256.
  *
  * Open it after fork, once a process; never in the master. No transaction spans two calls, so
- * nothing is held across a return to the event loop. Policy on leases is lease.c's. / */
+ * nothing is held across a return to the event loop. Policy on leases is lease.c's. */
 #ifndef INDEX_H
 #define INDEX_H
 
@@ -16,8 +16,8 @@
 
 enum index_result {
 	INDEX_OK,
-	INDEX_MISS, /* there is no such record */
-	INDEX_ERROR, /* LMDB failed; logged once, where it was known; the caller goes on without the index */
+	INDEX_MISS,  /* there is no such record */
+	INDEX_ERROR, /* LMDB failed; logged where it was known; the caller goes on without it */
 };
 
 enum object_kind { OBJECT_BLOB = 1, OBJECT_MANIFEST = 2 };

@@ -17,8 +17,7 @@ struct index_usage;
 
 struct index {
 	MDB_env *env;
-	MDB_txn *
-	    reader; /* kept for look-ups: reset between them, so that it pins no pages; NULL: none yet */
+	MDB_txn *reader; /* kept for look-ups, reset between them; NULL: none yet */
 	MDB_dbi db[DB_COUNT];
 	struct index_usage *usage; /* NULL: could not be opened */
 	bool broken;               /* the map was lost: every call fails */

@@ -3,11 +3,13 @@
  * The life of a lease:
  *   (none)    nobody fetches the digest
  *   live      lease_take() said LEASE_LEAD to a listener; others are told LEASE_FOLLOW
- *   (object)  its owner published: lease_publish() puts the object in and the lease out, in one transaction
+ *   (object)  its owner published: lease_publish() puts the object in and the lease out, in one
+ *             transaction
  *   (none)    its owner gave it up: lease_drop()
- *   dead      its owner's generation is closed, its fill has ended without publishing, or its deadline has
- *             passed without progress: the next lease_take() inherits it, gc drops it otherwise
- * / */
+ *   dead      its owner's generation is closed, its fill has ended without publishing, or its
+ *             deadline has passed without progress: the next lease_take() inherits it, gc drops
+ *             it otherwise
+ */
 #ifndef LEASE_H
 #define LEASE_H
 
@@ -31,8 +33,9 @@ struct lease_answer {
 	enum lease_outcome outcome;
 	struct index_object object;
 	struct index_lease lease;
-	/* LEASE_LEAD only: a dead lease was replaced, and its part file parts/<digest>.<dead.id> may be gone on with.
-	 * `dead_for_sure`: its owner's process is gone or has let go, so nobody writes to that file any more. */
+	/* LEASE_LEAD only: a dead lease was replaced, and its part file parts/<digest>.<dead.id>
+	 * may be gone on with. `dead_for_sure`: its owner's process is gone or has let go, so
+	 * nobody writes to that file any more. */
 	bool inherited;
 	bool dead_for_sure;
 	struct index_lease dead;

@@ -48,28 +48,42 @@ struct listener {
 /* --- accepting ----------------------------------------------------------------------------------- */
 
 static void
-refuse(int fd, const char *why)
+refuse(int fd, const char *address, const char *why)
 {
-	log_warn("connection refused: %s", why);
+	log_warn("connection from %s refused: %s", address, why);
 	close(fd);
+}
+
+/* Why one more connection from this address is too many; NULL: it is not. Counted as open in any case. */
+static const char *
+over_limit(struct listener *l, const char *address)
+{
+	const struct conf *conf = l->start->conf;
+	unsigned all = shm_connections_add(l->start->shm, l->start->number, 1);
+	unsigned from = shm_address_add(l->start->shm, l->start->number, address, 1);
+
+	if (conf->server.max_connections > 0 && all > conf->server.max_connections)
+		return "server.maxConnections are open";
+	if (conf->server.max_connections_per_address > 0 && from > conf->server.max_connections_per_address)
+		return "server.maxConnectionsPerAddress are open from it";
+	return NULL;
 }
 
 static void
 welcome(struct listener *l, int fd, const struct sockaddr *peer)
 {
-	const struct conf *conf = l->start->conf;
+	char address[CONN_ADDRESS_SIZE];
 	struct tls *tls = NULL;
-	unsigned all;
+	const char *why;
 
-	all = shm_connections_add(l->start->shm, l->start->number, 1);
-	if (conf->server.max_connections > 0 && all > conf->server.max_connections) {
+	conn_address_text(peer, address);
+	why = over_limit(l, address);
+	if (why == NULL && l->start->tls != NULL && (tls = tls_accept(l->start->tls, fd)) == NULL)
+		why = "no TLS session can be made";
+	if (why != NULL) {
 		shm_connections_add(l->start->shm, l->start->number, -1);
-		refuse(fd, "server.maxConnections are open");
-		return;
-	}
-	if (l->start->tls != NULL && (tls = tls_accept(l->start->tls, fd)) == NULL) {
-		shm_connections_add(l->start->shm, l->start->number, -1);
-		refuse(fd, "no TLS session can be made");
+		shm_address_add(l->start->shm, l->start->number, address, -1);
+		refuse(fd, address, why);
 		return;
 	}
 	shm_count(l->start->shm, l->start->number, COUNT_CONNECTIONS, 1);

@@ -213,6 +213,30 @@ make_children(struct master *m)
 	}
 }
 
+/* No option is ignored in silence. */
+static void
+warn_of_unused(const struct conf *conf)
+{
+	const struct {
+		bool set;
+		const char *name;
+	} options[] = {
+		{ conf->metrics.address != NULL, "metrics" },
+		{ conf->server.check_grace > 0, "server.checkGrace" },
+		{ conf->server.nregistries > 0, "server.registries" },
+		{ conf->gc.disk_max_size > 0, "gc.disk.maxSize, but for what a single object may be," },
+		{ conf->gc.disk_min_free > 0, "gc.disk.minFree" },
+		{ conf->gc.layers.check_sha, "gc.layers.checkSHA" },
+		{ conf->gc.layers.max_age > 0 || conf->gc.layers.max_unused > 0, "gc.layers.maxAge and maxUnused" },
+		{ conf->gc.manifests.max_age > 0 || conf->gc.manifests.max_unused > 0,
+		    "gc.manifests.maxAge and maxUnused" },
+	};
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		if (options[i].set)
+			log_warn("%s is not acted on by this version", options[i].name);
+}
+
 static void
 set_up(struct master *m, const struct conf *conf)
 {
@@ -230,8 +254,7 @@ set_up(struct master *m, const struct conf *conf)
 	load_tls(m);
 	make_children(m);
 	make_shared(m);
-	if (conf->metrics.address != NULL)
-		log_warn("metrics are not served by this version");
+	warn_of_unused(conf);
 	m->last_turn = clock_ms();
 }
 

@@ -300,8 +300,10 @@ static void
 on_gone(struct conn *c, const char *reason)
 {
 	struct request *req = conn_user(c);
+	struct services *s = conns_user(c);
 
-	shm_connections_add(((struct services *)conns_user(c))->shm, ((struct services *)conns_user(c))->listener, -1);
+	shm_connections_add(s->shm, s->listener, -1);
+	shm_address_add(s->shm, s->listener, conn_address(c), -1);
 	if (req == NULL)
 		return;
 	log_debug("request %" PRIx64 ": ended in %s: %s", req->id, request_state_name(req->state), reason);

@@ -135,7 +135,14 @@ relay_link(struct request *req, struct buf *out, const char *value)
 void
 request_relay_fields(struct request *req, struct buf *out, const struct upstream_header *h, size_t n)
 {
+	const char *connection = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		if (http_name_is(h[i].name, "Connection"))
+			connection = h[i].value;
 	for (size_t i = 0; i < n; i++) {
+		if (http_connection_names(connection, h[i].name))
+			continue;
 		if (http_name_is(h[i].name, "Location"))
 			relay_location(req, out, h[i].value);
 		else if (http_name_is(h[i].name, "Link"))

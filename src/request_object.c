@@ -212,6 +212,13 @@ refused(struct request *req, const struct check_answer *a)
 	refusal_free(&r);
 }
 
+/* An answer about something of another size is not about this object. */
+static bool
+is_other_object(const struct request *req, const struct check_answer *a)
+{
+	return req->hit && a->size >= 0 && (uint64_t)a->size != req->object.size;
+}
+
 static void
 on_checked(void *arg, const struct check_answer *a)
 {
@@ -221,7 +228,12 @@ on_checked(void *arg, const struct check_answer *a)
 	req->ticket = NULL;
 	switch (a->verdict) {
 	case CHECK_ALLOWED:
-		allowed(req, a);
+		if (is_other_object(req, a)) {
+			request_goto(req, REQUEST_DONE);
+			(void)request_no_answer(req, UPSTREAM_PROTOCOL, "it knows this digest with another size");
+		} else {
+			allowed(req, a);
+		}
 		break;
 	case CHECK_REFUSED:
 		refused(req, a);

@@ -54,10 +54,12 @@ is_forwarded(const char *name)
 static size_t
 forwarded_fields(struct request *req, struct upstream_header *out)
 {
+	const char *connection = http_header_joined(&req->head, "Connection", &req->arena);
 	size_t n = 0;
 
 	for (size_t i = 0; i < req->head.nheaders; i++)
-		if (is_forwarded(req->head.headers[i].name))
+		if (is_forwarded(req->head.headers[i].name) &&
+		    !http_connection_names(connection, req->head.headers[i].name))
 			out[n++] = (struct upstream_header){req->head.headers[i].name, req->head.headers[i].value};
 	return n;
 }

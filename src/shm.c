@@ -166,6 +166,15 @@ shm_child_open(struct shm *s, unsigned child)
 
 /* The generation is closed first: from then on its leases are dead, whatever its fills look
  * like. */
+/* Stores only where there is something to forget, so that most cache lines stay shared. */
+static void
+forget_addresses(struct shm *s, unsigned listener)
+{
+	for (unsigned i = 0; listener < s->listeners && i < SHM_ADDRESSES; i++)
+		if (atomic_load(&s->seg->addresses[listener][i]) != 0)
+			atomic_store(&s->seg->addresses[listener][i], 0);
+}
+
 void
 shm_child_closed(struct shm *s, unsigned child)
 {
@@ -175,6 +184,7 @@ shm_child_closed(struct shm *s, unsigned child)
 	atomic_store(&c->state, CHILD_DEAD);
 	atomic_store(&c->bodies, 0);
 	atomic_store(&c->connections, 0);
+	forget_addresses(s, child);
 	shm_fill_abandon_all(s, child);
 	for (unsigned i = 0; i < s->listeners; i++)
 		shm_wake(s, i);
@@ -295,7 +305,7 @@ shm_body_end(struct shm *s, unsigned listener)
 	body_give_back(s, listener);
 }
 
-/* --- client connections ---------------------------------------------------------------------- */
+/* --- client connections and their addresses ---------------------------------------------------------------------- */
 
 unsigned
 shm_connections_add(struct shm *s, unsigned listener, int delta)
@@ -305,6 +315,28 @@ shm_connections_add(struct shm *s, unsigned listener, int delta)
 	atomic_fetch_add(&child_of(s, listener)->connections, (uint32_t)delta);
 	for (unsigned i = 0; i < s->listeners; i++)
 		sum += atomic_load(&s->seg->children[i].connections);
+	return sum;
+}
+
+/* FNV-1a. */
+static unsigned
+address_bucket(const char *address)
+{
+	uint64_t h = 14695981039346656037u;
+
+	for (; *address != '\0'; address++)
+		h = (h ^ (unsigned char)*address) * 1099511628211u;
+	return (unsigned)(h ^ h >> 32) & (SHM_ADDRESSES - 1);
+}
+
+unsigned
+shm_address_add(struct shm *s, unsigned listener, const char *address, int delta)
+{
+	unsigned bucket = address_bucket(address), sum = 0;
+
+	atomic_fetch_add(&s->seg->addresses[listener][bucket], (uint32_t)delta);
+	for (unsigned i = 0; i < s->listeners; i++)
+		sum += atomic_load(&s->seg->addresses[i][bucket]);
 	return sum;
 }
 

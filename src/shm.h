@@ -12,14 +12,14 @@
  *   FILL_RUNNING    a listener: shm_fill_claim()          read, arm
  *   FILL_DONE       its owner: the object is published    read until it is claimed again
  *   FILL_FAILED     its owner: the fill ended in error    as FILL_DONE
- *   FILL_ABANDONED  the master, when the owner died, or   as FILL_DONE; a follower may take the fill over
- *                   the owner, when it can not go on but
+ *   FILL_ABANDONED  the master, when the owner died, or   as FILL_DONE; a follower may take
+ *                   the owner, when it can not go on but  the fill over
  *                   its part file may be gone on with
  *
  * Every state but FILL_RUNNING may be claimed again at any time, which raises the sequence
  * number: who holds an old struct fill_ref sees that from shm_fill_read() and asks the index
  * what became of the digest. The table has as many slots as fills may be in flight in the whole
- * cache (server.workers). / */
+ * cache (server.workers). */
 #ifndef SHM_H
 #define SHM_H
 
@@ -162,6 +162,10 @@ void shm_body_end(struct shm *s, unsigned listener);
 
 /* Adds `delta` to this listener's open connections; returns those of all listeners. */
 unsigned shm_connections_add(struct shm *s, unsigned listener, int delta);
+
+/* The same for one client address (text): the open connections of all listeners from it. Addresses share a few
+ * thousand counts, so a rare other address may be counted with it. */
+unsigned shm_address_add(struct shm *s, unsigned listener, const char *address, int delta);
 
 /* --- counters -------------------------------------------------------------------------------- */
 void shm_count(struct shm *s, unsigned child, enum shm_counter c, uint64_t n);

@@ -4,9 +4,9 @@
  *
  * Two races are closed by the order of seq_cst operations, each side storing first and looking
  * after:
- *   follower: sets its armed bit, reads the slot, sleeps      leader: stores, then takes the armed bits
- *   claimer: enters the queue, looks for a slot, sleeps       owner: ends its fill, then looks at the queue
- * / */
+ *   follower: sets its armed bit, reads the slot    leader: stores, takes the armed bits
+ *   claimer:  enters the queue, looks for a slot    owner:  ends its fill, looks at the queue
+ */
 #include "shm.h"
 
 #include <string.h>

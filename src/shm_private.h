@@ -8,7 +8,11 @@
 
 #include "shm.h"
 
-enum { SHM_CACHE_LINE = 64, SHM_MAX_CHILDREN = SHM_MAX_LISTENERS + 1 };
+enum {
+	SHM_CACHE_LINE = 64,
+	SHM_MAX_CHILDREN = SHM_MAX_LISTENERS + 1,
+	SHM_ADDRESSES = 4096, /* counts of connections by address; a power of two */
+};
 
 struct shm_child {
 	_Alignas(SHM_CACHE_LINE) _Atomic uint64_t generation;
@@ -39,6 +43,7 @@ struct shm_segment {
 	_Atomic uint64_t body_waiters; /* a bit a listener that was refused a place for a body */
 	_Atomic uint64_t ends;         /* of fills, ever: the source of ended_order */
 	struct shm_child children[SHM_MAX_CHILDREN];
+	_Atomic uint32_t addresses[SHM_MAX_LISTENERS][SHM_ADDRESSES]; /* pages are touched on first use only */
 	struct shm_slot slots[]; /* as many as shm->fills */
 };
 

@@ -6,7 +6,7 @@
  *   parts/<algorithm>:<hex>.<lease id, 16 hex>  fills in flight
  *   index/                                      the index, and `state` (boot id, clean or not)
  *   lock                                        held while a cache runs on this folder
- * / */
+ */
 #ifndef STORE_H
 #define STORE_H
 
@@ -74,7 +74,7 @@ enum store_state {
 	STORE_NEW,     /* no mark: a new folder, or one from elsewhere */
 	STORE_CLEAN,   /* the last run ended cleanly */
 	STORE_CRASHED, /* it did not, but the machine has not booted since: the index is whole */
-	STORE_MACHINE_DIED, /* it did not, and this is another boot: the index is not to be opened */
+	STORE_MACHINE_DIED, /* it did not, and this is another boot: do not open the index */
 };
 enum store_state store_read_state(struct store *s);
 /* Writes the mark: running (clean = false) or ended cleanly; durable when it returns true. */

@@ -49,7 +49,10 @@ def one_round(cache, origin, rng, n, who):
     blob = origin.blob("team/app", noise(rng.choice([300 * KIB, MIB, 2 * MIB]) + n, n))
     at = rng.choice([0, rng.randrange(blob.size), rng.randrange(blob.size), blob.size])
     gate = Gate(at)
-    blob.once.append(Answer(gate=gate))
+    blob.once.append(Answer(gate=gate, rate=30e6))
+    flowing = rng.random() < 0.5
+    if flowing:  # the bytes go on coming while the victim dies
+        gate.open()
     clients = [Client(cache, k, blob) for k in range(cache.listener_count) for _ in range(2)]
     gate.wait_reached()
     pid, number = choose(cache, who, blob)
@@ -61,7 +64,8 @@ def one_round(cache, origin, rng, n, who):
         wait_until(lambda: not alive(pid), "the victim is dead")
     gate.open()
     bodies = [c.finish() for c in clients]
-    context = f"round {n}: {who} (listener {number}) killed at byte {at} of {blob.size}"
+    context = (f"seed {SEED} round {n}: {who} (listener {number}) killed at byte {at} of {blob.size}, "
+               f"flowing {flowing}")
     for c, body in zip(clients, bodies):
         if who != "master" and c.listener != number:
             assert body == blob.data, context

@@ -16,6 +16,7 @@ static void (*const add_suites[])(void) = {
 	suite_http,
 	suite_http_body,
 	suite_index,
+	suite_index_disk,
 	suite_index_race,
 	suite_l0,
 	suite_lease,

@@ -9,6 +9,7 @@ void suite_conf_mistakes(void);
 void suite_http(void);
 void suite_http_body(void);
 void suite_index(void);
+void suite_index_disk(void);
 void suite_index_race(void);
 void suite_l0(void);
 void suite_lease(void);
