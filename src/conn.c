@@ -325,11 +325,8 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	c->write_armed = false;
-	if (!conn_has_output(c)) { /* a TLS handshake that wanted to write */
-		if (c->tls != NULL)
-			event_active(&c->read_event, EV_READ, 1);
-		return;
-	}
+	if (!conn_has_output(c) && c->tls != NULL) /* a handshake that wanted to write */
+		event_active(&c->read_event, EV_READ, 1);
 	if (conn_flush(c) && c->phase != CONN_LINGER)
 		c->set->hooks.drained(c);
 }
@@ -526,6 +523,13 @@ all_sent(struct conn *c)
 	if (c->tls == NULL && shutdown(c->fd, SHUT_WR) == 0)
 		return;
 	conn_close(c, c->finish_reason);
+}
+
+void
+conn_kick(struct conn *c)
+{
+	if (c->phase != CONN_CLOSED)
+		want_write(c);
 }
 
 bool

@@ -78,6 +78,8 @@ struct buf *conn_output(struct conn *c);
 /* `n` bytes of `fd` from `offset`; the descriptor is borrowed until they are sent or the connection is gone.
  * Only when no other file range is queued. The bytes must be there: a short file closes the connection. */
 void conn_send_file(struct conn *c, int fd, uint64_t offset, uint64_t n);
+/* Calls hooks->drained from the next turn of the loop: there is more to do than fits into one. */
+void conn_kick(struct conn *c);
 /* Sends what can be sent. Returns true when nothing is left; else hooks->drained tells later. False also when it was closed. */
 bool conn_flush(struct conn *c);
 bool conn_has_output(const struct conn *c);

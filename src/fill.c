@@ -156,6 +156,19 @@ tell_pending(evutil_socket_t fd, short what, void *arg)
 		event_active(fs->tell, EV_TIMEOUT, 1);
 }
 
+/* FNV-1a over scheme and host; never 0. */
+static uint32_t
+upstream_hash(const char *scheme, const char *host)
+{
+	uint32_t h = 2166136261u;
+
+	for (; *scheme != '\0'; scheme++)
+		h = (h ^ (unsigned char)*scheme) * 16777619u;
+	for (; *host != '\0'; host++)
+		h = (h ^ (unsigned char)*host) * 16777619u;
+	return h != 0 ? h : 1;
+}
+
 static struct fill_client *
 add_client(struct fill *f, const struct fill_want *want, bool origin, fill_changed_fn *changed, void *arg)
 {
@@ -166,6 +179,7 @@ add_client(struct fill *f, const struct fill_want *want, bool origin, fill_chang
 	c->arg = arg;
 	c->checked = want->checked;
 	c->origin = origin;
+	c->upstream_hash = upstream_hash(want->scheme, want->host);
 	TAILQ_INSERT_TAIL(&f->clients, c, link);
 	return c;
 }
@@ -190,6 +204,7 @@ join_new(struct fills *fs, const struct fill_want *want, struct fill **f, bool *
 		break;
 	}
 	*f = fill_new(fs, want->digest, PHASE_QUEUED);
+	(*f)->upstream_hash = upstream_hash(want->scheme, want->host);
 	*origin = true;
 	lead_begin(*f, want);
 	return FILL_JOINED;
@@ -256,13 +271,26 @@ readable(const struct fill *f)
 	return f->bytes < limit ? f->bytes : limit;
 }
 
-/* A refusal of the leader's credentials says nothing of another client's. */
+/* Did the fill end for a fault of its upstream's, that another upstream need not share? */
+static bool
+is_fault_of_source(const struct fill *f)
+{
+	return f->end == FILL_END_UPSTREAM || f->end == FILL_END_TIMEOUT || f->end == FILL_END_DIGEST ||
+	    f->end == FILL_END_REFUSED;
+}
+
+/* A refusal of the leader's credentials says nothing of another client's, and a fault of its upstream nothing of
+ * another upstream; but whose own credentials could not go on does not lead again. */
 static enum fill_end
 end_for(const struct fill_client *c)
 {
 	const struct fill *f = c->fill;
 
 	if (f->end == FILL_END_REFUSED && !c->origin && f->refusal != NULL && f->refusal->status < 500)
+		return FILL_END_AGAIN;
+	if (f->end == FILL_END_AGAIN && c->origin && f->refusal != NULL)
+		return FILL_END_REFUSED;
+	if (is_fault_of_source(f) && f->upstream_hash != 0 && f->upstream_hash != c->upstream_hash)
 		return FILL_END_AGAIN;
 	if (f->end == FILL_END_DONE && !c->checked && !f->vouched)
 		return FILL_END_AGAIN;

@@ -55,6 +55,7 @@ take_view(struct fill *f, const struct fill_view *v)
 
 	f->size = v->size;
 	f->bytes = v->bytes;
+	f->upstream_hash = v->source;
 	open_part(f);
 	f->verified = v->verified && f->fd >= 0;
 	if (news)

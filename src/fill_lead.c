@@ -325,6 +325,7 @@ lead(struct fill *f, const struct lease_answer *a)
 
 	f->has_lease = true;
 	f->lease = a->lease;
+	shm_fill_set_source(fs->c.shm, f->ref, f->upstream_hash);
 	fs->leading++;
 	shm_count(fs->c.shm, fs->c.owner.listener, COUNT_FILLS, 1);
 	if (!inherit(f, a) && !adopt(f))

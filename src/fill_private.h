@@ -32,6 +32,7 @@ struct fill_client {
 	fill_changed_fn *changed;
 	void *arg;
 	bool checked, origin, due;
+	uint32_t upstream_hash; /* of the upstream that it would ask */
 	uint64_t due_turn; /* fills.turn when it became due */
 };
 TAILQ_HEAD(fill_clients, fill_client);
@@ -55,7 +56,8 @@ struct fill {
 	int fd;
 	dev_t device;
 	ino_t inode;
-	int64_t size;   /* -1: not known */
+	uint32_t upstream_hash; /* of the upstream that is asked; 0: not known */
+	int64_t size;    /* -1: not known */
 	uint64_t bytes; /* in the file, all hashed when this process leads */
 	bool verified;  /* digest right */
 	bool vouched;   /* the upstream answered the source's credentials with success */

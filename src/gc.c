@@ -73,7 +73,12 @@ index_is_whole(const struct gc *g, enum store_state state)
 		return false;
 	}
 	log_state(g, state);
-	return state == STORE_CLEAN || state == STORE_CRASHED;
+	if (state != STORE_CLEAN && state != STORE_CRASHED)
+		return false;
+	if (!g->first || index_probe(store_index_dir(g->store)))
+		return true;
+	log_warn("the index is damaged: dropping it");
+	return false;
 }
 
 static bool

@@ -282,7 +282,7 @@ request_drive(struct conn *c)
 		if (conn_get_phase(c) != CONN_CLOSED)
 			conn_flush(c);
 	}
-	/* the rest of a long pipeline is served when its answers were sent: hooks.drained */
+	conn_kick(c); /* other connections get their turn */
 }
 
 static void

@@ -142,8 +142,6 @@ on_head(void *arg, const struct upstream_answer *a)
 		http_field(out, "Transfer-Encoding", "chunked");
 	else if (p->promised >= 0 && a->status != 204 && a->status != 304)
 		http_field_u64(out, "Content-Length", (uint64_t)p->promised);
-	else if (!p->no_body && req->head.minor > 0)
-		http_field_u64(out, "Content-Length", 0);
 	http_end(out);
 }
 

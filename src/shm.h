@@ -76,6 +76,7 @@ struct fill_view {
 	uint64_t bytes;    /* bytes in the part file that may be read */
 	bool verified;     /* the whole object is in the file and its digest is right */
 	uint32_t status;   /* upstream's HTTP status; 0: none yet */
+	uint32_t source;   /* a hash of the upstream that it fetches from; 0: not said */
 	uint64_t ended_ms; /* when it left FILL_RUNNING (clock_ms); 0: it has not */
 };
 
@@ -129,6 +130,8 @@ void shm_fill_unwait(struct shm *s, unsigned listener, uint64_t oldest_ms);
 
 /* The owner. Size in bytes (-1: not known), status as HTTP gives it. Wakes. */
 void shm_fill_set_size(struct shm *s, struct fill_ref r, int64_t size, unsigned status);
+/* The owner: which upstream it fetches from, as a hash, for followers that come from another one. Wakes nobody. */
+void shm_fill_set_source(struct shm *s, struct fill_ref r, uint32_t source);
 /* The owner: `bytes` of the part file are written (release). Wakes every listener that armed
  * the slot. */
 void shm_fill_progress(struct shm *s, struct fill_ref r, uint64_t bytes);

@@ -207,6 +207,7 @@ take(struct shm *s, const struct pick *p, unsigned listener, const struct digest
 	atomic_store(&f->size, -1);
 	atomic_store(&f->status, 0);
 	atomic_store(&f->verified, 0);
+	atomic_store(&f->source, 0);
 	atomic_store(&f->ended_ms, 0);
 	atomic_store(&f->progress_ms, clock_ms());
 	f->digest = *d;
@@ -262,6 +263,15 @@ shm_fill_set_size(struct shm *s, struct fill_ref r, int64_t size, unsigned statu
 	atomic_store(&f->status, status);
 	atomic_store(&f->size, size);
 	progressed(s, f);
+}
+
+void
+shm_fill_set_source(struct shm *s, struct fill_ref r, uint32_t source)
+{
+	struct shm_slot *f = running(s, r);
+
+	if (f != NULL)
+		atomic_store(&f->source, source);
 }
 
 void
@@ -341,6 +351,7 @@ shm_fill_read(const struct shm *s, struct fill_ref r, struct fill_view *v)
 	v->verified = atomic_load(&f->verified) != 0;
 	v->size = atomic_load(&f->size);
 	v->status = atomic_load(&f->status);
+	v->source = atomic_load(&f->source);
 	v->bytes = atomic_load(&f->bytes);
 	v->ended_ms = v->state == FILL_RUNNING ? 0 : atomic_load(&f->ended_ms);
 	if (word_seq(atomic_load(&f->word)) == r.seq)

@@ -32,6 +32,7 @@ struct shm_slot {
 	_Atomic int64_t size;
 	_Atomic uint32_t status;
 	_Atomic uint32_t verified;
+	_Atomic uint32_t source;
 	_Atomic uint64_t progress_ms;
 	_Atomic uint64_t ended_ms;
 	_Atomic uint64_t ended_order; /* which end this was, counted over all slots */

@@ -130,10 +130,8 @@ call_end_turn(struct upstream_call *c)
 	c->turn_bytes = 0;
 	if (c->cancelled)
 		return;
-	if ((c->recv_held && !c->user_paused) || (c->send_held && stream_upload_refused(c))) {
-		c->resume_send |= stream_upload_refused(c);
+	if (c->recv_held && !c->user_paused)
 		upstream_schedule(c);
-	}
 	if (c->ops.turn != NULL)
 		c->ops.turn(c->arg);
 }
@@ -163,9 +161,9 @@ deserves_retry(const struct upstream_call *c, CURLcode code)
 {
 	long connects = 1;
 
-	if (code == CURLE_OK || c->answered || c->failed || c->fresh || c->request.has_body || c->address_refused)
+	if (code == CURLE_OK || c->answered || c->failed || c->fresh || c->address_refused)
 		return false;
-	if (strcmp(c->request.method, "GET") != 0 && strcmp(c->request.method, "HEAD") != 0)
+	if (!setup_repeatable(&c->request))
 		return false;
 	curl_easy_getinfo(c->easy, CURLINFO_NUM_CONNECTS, &connects);
 	return connects == 0 && code != CURLE_OPERATION_TIMEDOUT;

@@ -148,6 +148,8 @@ void call_free(struct upstream_call *c);
 CURL *setup_easy(struct upstream_call *c);
 /* The options of the hop to c->url. False: the request cannot be put into words (fault noted). */
 bool setup_hop(struct upstream_call *c) __attribute__((warn_unused_result));
+/* May it be said again when a connection failed? GET and HEAD without a body. */
+bool setup_repeatable(const struct upstream_request *r);
 /* Copies the request into the call's arena. */
 void setup_copy_request(struct upstream_call *c, const struct upstream_request *r);
 

@@ -16,9 +16,7 @@ redirect_wanted(const struct upstream_call *c)
 {
 	int s = c->head.status;
 
-	if (!c->request.follow)
-		return false;
-	if (strcmp(c->request.method, "GET") != 0 && strcmp(c->request.method, "HEAD") != 0)
+	if (!c->request.follow || !setup_repeatable(&c->request))
 		return false;
 	return s == 301 || s == 302 || s == 303 || s == 307 || s == 308;
 }

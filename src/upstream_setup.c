@@ -180,6 +180,12 @@ method_implies_body(const char *method)
 	return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
 }
 
+bool
+setup_repeatable(const struct upstream_request *r)
+{
+	return !r->has_body && (strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0);
+}
+
 /* POST, PUT and PATCH without a body say Content-Length: 0 (RFC 9110 section 8.6). */
 static CURLcode
 set_method(CURL *easy, const struct upstream_request *r)
@@ -200,12 +206,12 @@ set_method(CURL *easy, const struct upstream_request *r)
 	return CURLE_OK;
 }
 
-/* A body cannot be said twice, so it never goes out on a kept connection, which may turn out to be dead. */
+/* What cannot be said twice never goes out on a kept connection, which may turn out to be dead. */
 static CURLcode
 set_connection(CURL *easy, const struct upstream_call *c)
 {
 	bool h2 = c->request.share_h2;
-	bool fresh = c->fresh || (c->request.has_body && c->request.body_length != 0);
+	bool fresh = c->fresh || !setup_repeatable(&c->request);
 
 	SET(easy, CURLOPT_HTTP_VERSION, h2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
 	SET(easy, CURLOPT_PIPEWAIT, h2 && strncasecmp(c->url, "https:", 6) == 0 ? 1L : 0L);

@@ -53,7 +53,8 @@ def one_round(cache, origin, rng, n, who):
     flowing = rng.random() < 0.5
     if flowing:  # the bytes go on coming while the victim dies
         gate.open()
-    clients = [Client(cache, k, blob) for k in range(cache.listener_count) for _ in range(2)]
+    order = rng.sample(range(cache.listener_count), cache.listener_count)  # the first will lead
+    clients = [Client(cache, k, blob) for k in order for _ in range(2)]
     gate.wait_reached()
     pid, number = choose(cache, who, blob)
     os.kill(pid, signal.SIGKILL)
@@ -90,7 +91,11 @@ def test_processes_killed_at_random_points_of_fills(new_cache, origin):
     cache = new_cache(origin, server={"listeners": 3, "workers": 8})
     rounds = list(ROUNDS)
     rng.shuffle(rounds)
-    blobs = [one_round(cache, origin, rng, n, who) for n, who in enumerate(rounds)]
+    blobs = []
+    for n, who in enumerate(rounds):
+        blobs.append(one_round(cache, origin, rng, n, who))
+        if n % 4 == 3:  # a child that dies young again and again comes back later and later
+            cache.restart()
     wait_until(lambda: cache.parts() == [], "no part stays", 20)
     wait_until(lambda: cache.lease_count() == 0, "no lease stays", 20)
     cache.check_objects()

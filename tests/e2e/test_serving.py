@@ -307,11 +307,11 @@ def test_streamers_limit_the_bodies_in_flight_and_the_rest_wait(new_cache, origi
     cache = new_cache(origin, server={"streamers": 2, "timeout": "60s"})
     big = origin.blob("team/app", noise(8 * MIB))
     cache.fetch(big)
-    lazy = []
-    for _ in range(2):
+    lazy, heads = [], []
+    for _ in range(2):  # one after the other, so that their checks are not shared
         lazy.append(cache.connect(receive_buffer=8192))
         lazy[-1].ask("GET", big.target)
-    heads = [c.receive_head() for c in lazy]
+        heads.append(lazy[-1].receive_head())
     third = Download(cache, big.target)
     wait_until(lambda: len(origin.heads(big)) >= 3, "the third client is checked")
     assert third.answer is None

@@ -38,7 +38,14 @@ list_suites(void)
 		printf("%s: %u tests\n", s->pName, s->uiNumberOfTests);
 }
 
-/* False: there is no such suite. */
+/* What ran was something, and all of it was right. CUnit counts one run only. */
+static bool
+last_run_passed(void)
+{
+	return CU_get_number_of_tests_run() > 0 && CU_get_number_of_failures() == 0;
+}
+
+/* False: it failed, or there is no such suite. */
 static bool
 run_suite(const char *name)
 {
@@ -49,14 +56,14 @@ run_suite(const char *name)
 		return false;
 	}
 	CU_basic_run_suite(s);
-	return true;
+	return last_run_passed();
 }
 
 /* Runs what the arguments say; returns the exit status. */
 static int
 run(int argc, char **argv)
 {
-	bool known = true, named = false;
+	bool passed = true, named = false;
 
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "-l") == 0) {
@@ -68,11 +75,13 @@ run(int argc, char **argv)
 			continue;
 		}
 		named = true;
-		known = run_suite(argv[i]) && known;
+		passed = run_suite(argv[i]) && passed;
 	}
-	if (!named)
+	if (!named) {
 		CU_basic_run_tests();
-	return known && CU_get_number_of_tests_run() > 0 && CU_get_number_of_failures() == 0 ? 0 : 1;
+		passed = last_run_passed();
+	}
+	return passed ? 0 : 1;
 }
 
 int

@@ -13,7 +13,7 @@
 #include "suites.h"
 #include "trial.h"
 
-enum { LARGE = 4 * 1024 * 1024, MAX_REFUSAL = 64 * 1024 };
+enum { LARGE = 64 * 1024 * 1024, MAX_REFUSAL = 64 * 1024 };
 
 static struct origin *registry;
 static struct check *check;
@@ -53,6 +53,7 @@ answer_by_path(struct origin_conn *c, const struct origin_request *r)
 		    "{\"errors\":[]}");
 }
 
+/* More than the sockets' buffers hold: it can only be written when it is read. */
 static void
 answer_large(struct origin_conn *c, const struct origin_request *r, int status)
 {

@@ -360,7 +360,7 @@ snatch_bodies(void *arg)
 	atomic_fetch_add(&st->finished, 1);
 	while (atomic_load(&st->finished) < SENDERS)
 		sched_yield();
-	for (int i = 0; i < 100000; i++) {
+	while (got < 20000) {
 		if (!shm_body_begin(st->shm, me, 1))
 			continue;
 		MUST(atomic_fetch_add(&st->in_flight, 1) == 0);
@@ -368,7 +368,7 @@ snatch_bodies(void *arg)
 		shm_body_end(st->shm, me);
 		got++;
 	}
-	return got > 0 ? 0 : 2;
+	return 0;
 }
 
 static void

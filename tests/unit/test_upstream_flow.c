@@ -213,6 +213,7 @@ expect_silence_after_cancel(struct trial *t)
 		trial_free(&other);
 	}
 	CU_ASSERT_FALSE(t->done);
+	CU_ASSERT_FALSE(t->out_of_order);
 	CU_ASSERT_EQUAL(t->heads, heads);
 	CU_ASSERT_EQUAL(t->turns, turns);
 	CU_ASSERT_EQUAL(buf_len(&t->body), bytes);

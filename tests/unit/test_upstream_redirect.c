@@ -11,11 +11,12 @@
 
 static struct origin *registry, *cdn;
 
+/* The digest names the place that said it. */
 static void
-redirect(struct origin_conn *c, int status, const char *location, const char *more)
+redirect(struct origin_conn *c, const struct origin_request *r, int status, const char *location)
 {
-	origin_send(c, "HTTP/1.1 %d See There\r\nLocation: %s\r\nDocker-Content-Digest: sha256:registry\r\n%s"
-	    "Content-Length: 0\r\n\r\n", status, location, more);
+	origin_send(c, "HTTP/1.1 %d See There\r\nLocation: %s\r\nDocker-Content-Digest: sha256:%s\r\n"
+	    "Content-Length: 0\r\n\r\n", status, location, r->target);
 }
 
 static void
@@ -24,7 +25,7 @@ to_cdn(struct origin_conn *c, const struct origin_request *r, const char *target
 	char location[256];
 
 	snprintf(location, sizeof(location), "http://127.0.0.1:%u%s", r->other_port, target);
-	redirect(c, 307, location, "");
+	redirect(c, r, 307, location);
 }
 
 static void
@@ -42,7 +43,7 @@ answer_numbered(struct origin_conn *c, const struct origin_request *r)
 
 	if (sscanf(r->target, "/hops-%d", &n) == 1 && n > 0) {
 		snprintf(location, sizeof(location), "/hops-%d", n - 1);
-		redirect(c, 302, location, "");
+		redirect(c, r, 302, location);
 	} else if (sscanf(r->target, "/status-%d", &n) == 1) {
 		answer_status(c, n);
 	} else {
@@ -73,13 +74,15 @@ answer(struct origin_conn *c, const struct origin_request *r)
 
 	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
 		if (strcmp(r->target, plain[i].target) == 0) {
-			redirect(c, 302, plain[i].location, "");
+			redirect(c, r, 302, plain[i].location);
 			return;
 		}
 	if (strcmp(r->target, "/cdn") == 0)
 		to_cdn(c, r, "/final?sig=%2Babc");
 	else if (strcmp(r->target, "/cdn-and-back") == 0)
 		to_cdn(c, r, "/back");
+	else if (strcmp(r->target, "/cdn-twice") == 0)
+		to_cdn(c, r, "/rooted");
 	else if (strcmp(r->target, "/back") == 0)
 		to_cdn(c, r, "/home");
 	else if (strcmp(r->target, "/body-small") == 0)
@@ -196,7 +199,7 @@ test_another_origin_gets_no_credential(void)
 	CU_ASSERT_EQUAL(t.status, 200);
 	CU_ASSERT_EQUAL(t.heads, 1);
 	CU_ASSERT_EQUAL(t.redirects, 1);
-	CU_ASSERT_STRING_EQUAL(t.digest, "sha256:registry");
+	CU_ASSERT_STRING_EQUAL(t.digest, "sha256:/cdn");
 	CU_ASSERT_EQUAL(origin_saw(registry, 0, "Authorization", "Bearer token"), 1);
 	CU_ASSERT_EQUAL(strncmp(origin_head(cdn, 0), "GET /final?sig=%2Babc HTTP/1.1\r\n", 32), 0);
 	CU_ASSERT_EQUAL(origin_saw(cdn, 0, "Host", origin_host(cdn)), 1);
@@ -208,6 +211,18 @@ test_another_origin_gets_no_credential(void)
 	CU_ASSERT_EQUAL(origin_saw(cdn, 0, "If-Range", "\"e\""), 1);
 	CU_ASSERT_EQUAL(origin_saw(cdn, 0, "User-Agent", "registry-cache-test"), 1);
 	CU_ASSERT_EQUAL(origin_saw(cdn, 0, "Accept-Encoding", "identity"), 1);
+	trial_free(&t);
+}
+
+static void
+test_the_digest_is_the_registry_s_own(void)
+{
+	struct trial t;
+
+	want(&t, "/cdn-twice");
+	CU_ASSERT(trial_go(&t));
+	CU_ASSERT_EQUAL(t.redirects, 2);
+	CU_ASSERT_STRING_EQUAL(t.digest, "sha256:/cdn-twice");
 	trial_free(&t);
 }
 
@@ -529,6 +544,7 @@ add_upstream_redirect_suite(void)
 	CU_ADD_TEST(s, test_relative_locations);
 	CU_ADD_TEST(s, test_same_origin_keeps_the_credential);
 	CU_ADD_TEST(s, test_another_origin_gets_no_credential);
+	CU_ADD_TEST(s, test_the_digest_is_the_registry_s_own);
 	CU_ADD_TEST(s, test_a_dropped_credential_does_not_come_back);
 	CU_ADD_TEST(s, test_head_stays_head);
 	CU_ADD_TEST(s, test_every_kind_of_redirect_is_followed);

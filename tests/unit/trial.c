@@ -101,7 +101,7 @@ take_head(void *arg, const struct upstream_answer *a)
 	t->content_length = a->content_length;
 	snprintf(t->digest, sizeof(t->digest), "%s", a->registry_digest == NULL ? "none" : a->registry_digest);
 	t->redirects = a->redirects;
-	t->out_of_order |= t->heads > 0 || t->done;
+	t->out_of_order |= t->heads > 0 || t->done || t->call == NULL;
 	t->heads++;
 	t->headed = true;
 	if (t->on_head != NULL)
@@ -117,7 +117,7 @@ take_data(void *arg, const void *p, size_t n)
 	t->in_turn += n;
 	if (t->in_turn > t->most_in_turn)
 		t->most_in_turn = t->in_turn;
-	t->out_of_order |= t->heads == 0 || t->done;
+	t->out_of_order |= t->heads == 0 || t->done || t->call == NULL;
 	if (t->on_data != NULL)
 		t->on_data(t);
 }
@@ -127,7 +127,7 @@ take_turn(void *arg)
 {
 	struct trial *t = arg;
 
-	t->out_of_order |= t->in_turn == 0 || t->done;
+	t->out_of_order |= t->in_turn == 0 || t->done || t->call == NULL;
 	t->in_turn = 0;
 	t->turns++;
 }
@@ -137,7 +137,7 @@ take_done(void *arg, enum upstream_result r, const char *detail)
 {
 	struct trial *t = arg;
 
-	t->out_of_order |= t->done || t->in_turn > 0;
+	t->out_of_order |= t->done || t->in_turn > 0 || t->call == NULL;
 	t->dones++;
 	t->done = true;
 	t->result = r;

@@ -43,7 +43,7 @@ struct trial {
 	unsigned redirects, heads, dones, turns;
 	struct buf body;
 	size_t in_turn, most_in_turn;
-	bool out_of_order; /* data before the head, or anything after done */
+	bool out_of_order; /* data before the head, or anything after done or a cancel */
 	bool headed, done;
 	enum upstream_result result;
 	char detail[256];
