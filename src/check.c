@@ -1,9 +1,10 @@
-/* The check: HEAD, the ladder to GET where HEAD is answered badly, and coalescing. What an answer means for a
- * client is not decided here.
+/* The check: HEAD, the ladder to GET where HEAD is answered badly, and coalescing. What an answer
+ * means for a client is not decided here.
  *
  * The life of an inquiry, which is one question upstream with all that wait for it:
  *   ASKING      HEAD or GET is on its way; may be joined
- *   TO_GET      HEAD was refused in a way that says little; GET goes out when its exchange has ended; may be joined
+ *   TO_GET      HEAD was refused in a way that says little; GET goes out when its exchange has
+ *               ended; may be joined
  *   COLLECTING  GET was refused, its body is being read; may be joined
  *   ANSWERED    the waiters were told; it only waits for its exchange to end
  */
@@ -37,7 +38,7 @@ struct check {
 	struct upstream *u;
 	void (*counted)(void *arg, bool shared);
 	void *arg;
-	EVP_MAC_CTX *mac; /* keyed at start-up */
+	EVP_MAC_CTX *mac;                    /* keyed at start-up */
 	struct inquiry_list bucket[BUCKETS]; /* those that may be joined */
 	struct inquiry_list all;
 	struct quirks quirks;
@@ -58,7 +59,7 @@ struct inquiry {
 	const char *upstream; /* scheme://host */
 
 	bool by_get;
-	bool head_refused; /* HEAD said no; does GET say yes? */
+	bool head_refused;              /* HEAD said no; does GET say yes? */
 	struct upstream_answer refusal; /* COLLECTING: copied to the arena */
 	struct arena arena;
 	struct buf body;
@@ -71,18 +72,20 @@ struct check_ticket {
 	void *arg;
 };
 
-/* --- keys ---------------------------------------------------------------------------------------- */
+/* --- keys --- */
 
 static EVP_MAC_CTX *
 new_mac(void)
 {
 	unsigned char key[KEY_BYTES];
 	char sha256[] = "SHA256";
-	OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string("digest", sha256, 0), OSSL_PARAM_construct_end()};
+	OSSL_PARAM params[] = {
+	    OSSL_PARAM_construct_utf8_string("digest", sha256, 0), OSSL_PARAM_construct_end()};
 	EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 	EVP_MAC_CTX *ctx = hmac == NULL ? NULL : EVP_MAC_CTX_new(hmac);
 
-	if (ctx == NULL || RAND_bytes(key, sizeof(key)) != 1 || EVP_MAC_init(ctx, key, sizeof(key), params) != 1)
+	if (ctx == NULL || RAND_bytes(key, sizeof(key)) != 1 ||
+	    EVP_MAC_init(ctx, key, sizeof(key), params) != 1)
 		fatal("OpenSSL gives no HMAC key");
 	EVP_MAC_free(hmac);
 	explicit_bzero(key, sizeof(key));
@@ -106,9 +109,10 @@ key_of(struct check *c, const struct check_question *q, uint8_t key[KEY_BYTES])
 	size_t n = 0;
 
 	if (!EVP_MAC_init(c->mac, NULL, 0, NULL) || !EVP_MAC_update(c->mac, &flags, 1) ||
-	    !mac_string(c->mac, q->scheme) || !mac_string(c->mac, q->host) || !mac_string(c->mac, q->target) ||
-	    !mac_string(c->mac, q->accept) || !mac_string(c->mac, q->authorization) ||
-	    !EVP_MAC_final(c->mac, key, &n, KEY_BYTES) || n != KEY_BYTES)
+	    !mac_string(c->mac, q->scheme) || !mac_string(c->mac, q->host) ||
+	    !mac_string(c->mac, q->target) || !mac_string(c->mac, q->accept) ||
+	    !mac_string(c->mac, q->authorization) || !EVP_MAC_final(c->mac, key, &n, KEY_BYTES) ||
+	    n != KEY_BYTES)
 		panic("HMAC failed");
 }
 
@@ -124,12 +128,12 @@ find(struct check *c, const uint8_t key[KEY_BYTES])
 	struct inquiry *i;
 
 	LIST_FOREACH(i, bucket_of(c, key), bucket_entry)
-		if (memcmp(i->key, key, KEY_BYTES) == 0)
-			return i;
+	if (memcmp(i->key, key, KEY_BYTES) == 0)
+		return i;
 	return NULL;
 }
 
-/* --- an inquiry's beginning and end ---------------------------------------------------------------- */
+/* --- an inquiry's beginning and end --- */
 
 static const char *
 put_string(char **end, const char *s)
@@ -206,7 +210,8 @@ inquiry_free(struct inquiry *i)
 	free(i);
 }
 
-/* Tells the waiters in the order in which they asked; they may ask and cancel meanwhile. The inquiry may be gone then. */
+/* Tells the waiters in the order in which they asked; they may ask and cancel meanwhile. The
+ * inquiry may be gone then. */
 static void
 inquiry_answer(struct inquiry *i, const struct check_answer *a)
 {
@@ -226,21 +231,26 @@ inquiry_answer(struct inquiry *i, const struct check_answer *a)
 static void
 inquiry_fail(struct inquiry *i, enum upstream_result r, const char *detail)
 {
-	struct check_answer a = {.verdict = CHECK_FAILED, .result = r, .detail = detail, .by_get = i->by_get, .size = -1};
+	struct check_answer a = {.verdict = CHECK_FAILED,
+	    .result = r,
+	    .detail = detail,
+	    .by_get = i->by_get,
+	    .size = -1};
 
 	inquiry_answer(i, &a);
 }
 
-/* --- what the registry says ------------------------------------------------------------------------ */
+/* --- what the registry says --- */
 
-/* A login page, said with status 200: no registry gives a manifest that type, and a blob only where somebody stored
- * it so, which a redirect to a page of another host does not show. */
+/* A login page, said with status 200: no registry gives a manifest that type, and a blob only
+ * where somebody stored it so, which a redirect to a page of another host does not show. */
 static bool
 is_login_page(const struct inquiry *i, const struct upstream_answer *head)
 {
 	const char *type = upstream_header(head, "Content-Type", 0);
 
-	return (!i->q.blob || head->redirects > 0) && type != NULL && strncasecmp(type, "text/html", 9) == 0;
+	return (!i->q.blob || head->redirects > 0) && type != NULL &&
+	    strncasecmp(type, "text/html", 9) == 0;
 }
 
 /* Of the whole object: what Content-Range says after the slash, else the answer's own length. */
@@ -278,7 +288,8 @@ allow(struct inquiry *i, const struct upstream_answer *head)
 static void
 refuse(struct inquiry *i, const struct upstream_answer *head)
 {
-	struct check_answer a = {.verdict = CHECK_REFUSED, .head = head, .by_get = i->by_get, .size = -1};
+	struct check_answer a = {
+	    .verdict = CHECK_REFUSED, .head = head, .by_get = i->by_get, .size = -1};
 
 	a.body = buf_len(&i->body) > 0 ? buf_data(&i->body) : NULL;
 	a.body_length = buf_len(&i->body);
@@ -302,7 +313,8 @@ answered_head(struct inquiry *i, const struct upstream_answer *head)
 	if (head->status >= 200 && head->status < 300)
 		allow(i, head);
 	else if (head->status < 400)
-		inquiry_fail(i, UPSTREAM_REDIRECT, "the registry answered with a redirection that leads nowhere");
+		inquiry_fail(i, UPSTREAM_REDIRECT,
+		    "the registry answered with a redirection that leads nowhere");
 	else if (ladder_applies(i, head->status))
 		i->step = TO_GET;
 	else
@@ -335,10 +347,11 @@ answered_get(struct inquiry *i, const struct upstream_answer *head)
 	else if (head->status >= 400)
 		collect(i, head);
 	else
-		inquiry_fail(i, UPSTREAM_PROTOCOL, "the registry answered GET with a status that makes no sense");
+		inquiry_fail(i, UPSTREAM_PROTOCOL,
+		    "the registry answered GET with a status that makes no sense");
 }
 
-/* --- the exchange ---------------------------------------------------------------------------------- */
+/* --- the exchange --- */
 
 static void
 on_head(void *arg, const struct upstream_answer *head)
@@ -402,23 +415,23 @@ ask_upstream(struct inquiry *i)
 	static const struct upstream_ops ops = {.head = on_head, .data = on_data, .done = on_done};
 	const struct upstream_header accept = {"Accept", i->q.accept};
 	const struct upstream_request r = {
-		.method = i->by_get ? "GET" : "HEAD",
-		.scheme = i->q.scheme,
-		.host = i->q.host,
-		.target = i->q.target,
-		.authorization = i->q.authorization,
-		.headers = &accept,
-		.nheaders = i->q.accept == NULL ? 0 : 1,
-		.range_first = i->by_get ? 0 : -1,
-		.range_last = i->by_get ? 0 : -1,
-		.follow = true,
-		.share_h2 = true,
+	    .method = i->by_get ? "GET" : "HEAD",
+	    .scheme = i->q.scheme,
+	    .host = i->q.host,
+	    .target = i->q.target,
+	    .authorization = i->q.authorization,
+	    .headers = &accept,
+	    .nheaders = i->q.accept == NULL ? 0 : 1,
+	    .range_first = i->by_get ? 0 : -1,
+	    .range_last = i->by_get ? 0 : -1,
+	    .follow = true,
+	    .share_h2 = true,
 	};
 
 	i->call = upstream_start(i->check->u, &r, &ops, i);
 }
 
-/* --- callers --------------------------------------------------------------------------------------- */
+/* --- callers --- */
 
 struct check *
 check_new(struct upstream *u, void (*counted)(void *arg, bool shared), void *arg)

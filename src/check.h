@@ -1,8 +1,10 @@
-/* The check: may this client have this object? HEAD to the registry with the client's own credentials,
- * the ladder where a registry answers HEAD badly (WIRE.md 6.1), and coalescing of identical checks in flight.
+/* The check: may this client have this object? HEAD to the registry with the client's own
+ * credentials, the ladder where a registry answers HEAD badly (WIRE.md 6.1), and coalescing of
+ * identical checks in flight.
  *
- * Identical: same upstream, path, Accept, Authorization and `want_body`. Keys are HMAC-SHA-256 under a key made at start-up;
- * no credential is kept once its check has ended. Nothing is shared across credentials, and no answer outlives its check.
+ * Identical: same upstream, path, Accept, Authorization and `want_body`. Keys are HMAC-SHA-256
+ * under a key made at start-up; no credential is kept once its check has ended. Nothing is shared
+ * across credentials, and no answer outlives its check.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -17,10 +19,11 @@ struct check; /* one a process */
 
 struct check_question {
 	const char *scheme, *host, *target; /* as in struct upstream_request */
-	const char *accept;        /* joined; NULL: none was sent */
-	const char *authorization; /* NULL: anonymous */
-	bool blob;                 /* for the memory of quirks: blobs and manifests differ */
-	bool want_body;            /* a refusal's body is wanted (the client sent GET): then a refusal is asked again by GET with Range: bytes=0-0 */
+	const char *accept;                 /* joined; NULL: none was sent */
+	const char *authorization;          /* NULL: anonymous */
+	bool blob; /* for the memory of quirks: blobs and manifests differ */
+	bool
+	    want_body; /* a refusal's body is wanted (the client sent GET): then a refusal is asked again by GET with Range: bytes=0-0 */
 };
 
 enum check_verdict {
@@ -32,12 +35,14 @@ enum check_verdict {
 /* Valid during the callback only. */
 struct check_answer {
 	enum check_verdict verdict;
-	enum upstream_result result;          /* CHECK_FAILED */
-	const char *detail;                   /* CHECK_FAILED: text for the log */
-	const struct upstream_answer *head;   /* ALLOWED and REFUSED */
-	bool by_get;                          /* `head` is of the ladder's GET: its Content-Length may be of a range; see `size` */
-	int64_t size;                         /* ALLOWED: of the whole object, -1 when not said (Content-Length of the HEAD, total of a Content-Range) */
-	const void *body;                     /* REFUSED, by GET: at most 64 KiB of it */
+	enum upstream_result result;        /* CHECK_FAILED */
+	const char *detail;                 /* CHECK_FAILED: text for the log */
+	const struct upstream_answer *head; /* ALLOWED and REFUSED */
+	bool
+	    by_get; /* `head` is of the ladder's GET: its Content-Length may be of a range; see `size` */
+	int64_t
+	    size; /* ALLOWED: of the whole object, -1 when not said (Content-Length of the HEAD, total of a Content-Range) */
+	const void *body; /* REFUSED, by GET: at most 64 KiB of it */
 	size_t body_length;
 };
 
@@ -45,13 +50,17 @@ typedef void check_fn(void *arg, const struct check_answer *a);
 
 struct check_ticket; /* one waiter */
 
-/* `counted` (may be NULL) is called with shared = false when a check goes upstream and true when a question joins one in flight. */
+/* `counted` (may be NULL) is called with shared = false when a check goes upstream and true when
+ * a question joins one in flight. */
 struct check *check_new(struct upstream *u, void (*counted)(void *arg, bool shared), void *arg);
 void check_free(struct check **c);
 
-/* The answer comes from the event loop, never from inside this call. The ticket ends with its callback or check_cancel(). */
-struct check_ticket *check_ask(struct check *c, const struct check_question *q, check_fn *answer, void *arg);
-/* *t becomes NULL. The request upstream goes on while others wait for it, and is cancelled with its last waiter. */
+/* The answer comes from the event loop, never from inside this call. The ticket ends with its
+ * callback or check_cancel(). */
+struct check_ticket *check_ask(
+    struct check *c, const struct check_question *q, check_fn *answer, void *arg);
+/* *t becomes NULL. The request upstream goes on while others wait for it, and is cancelled with
+ * its last waiter. */
 void check_cancel(struct check_ticket **t);
 
 #endif

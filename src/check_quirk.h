@@ -1,5 +1,6 @@
-/* The memory of registries that answer HEAD badly (WIRE.md 6.1): those are asked by GET at once for a while. Bounded;
- * the oldest entry makes room. Values in, values out: the caller says what time it is.
+/* The memory of registries that answer HEAD badly (WIRE.md 6.1): those are asked by GET at once for
+ * a while. Bounded; the oldest entry makes room. Values in, values out: the caller says what time
+ * it is.
  */
 #ifndef CHECK_QUIRK_H
 #define CHECK_QUIRK_H

@@ -1,5 +1,5 @@
-/* The multi handle on the event loop: sockets, libcurl's timer, and the queue of calls that are due. Every word to libcurl
- * is said from an event of ours, never from one of its callbacks.
+/* The multi handle on the event loop: sockets, libcurl's timer, and the queue of calls that are
+ * due. Every word to libcurl is said from an event of ours, never from one of its callbacks.
  */
 #include "upstream.h"
 
@@ -13,7 +13,7 @@ enum { MAX_CONNECTIONS = 512 };
 
 static unsigned users; /* of libcurl's global state in this process */
 
-/* --- calls that are due -------------------------------------------------------------------------- */
+/* --- calls that are due --- */
 
 void
 upstream_schedule(struct upstream_call *c)
@@ -23,7 +23,8 @@ upstream_schedule(struct upstream_call *c)
 
 	if (c->is_due)
 		return;
-	if (u->ndue++ == 0) /* a timer, not event_active(): that would go on in this turn, without a look at other sockets */
+	/* a timer, not event_active(): that would go on in this turn, without a look at other sockets */
+	if (u->ndue++ == 0)
 		evtimer_add(u->next_turn, &now);
 	TAILQ_INSERT_TAIL(&u->due, c, due_entry);
 	c->is_due = true;
@@ -60,7 +61,7 @@ on_turn_end(evutil_socket_t fd, short what, void *arg)
 		call_end_turn(TAILQ_FIRST(&u->turned));
 }
 
-/* --- libcurl on the loop ------------------------------------------------------------------------- */
+/* --- libcurl on the loop --- */
 
 static void
 end_hops(struct upstream *u)
@@ -117,7 +118,8 @@ on_curl_timer(evutil_socket_t fd, short what, void *arg)
 static void
 on_socket(evutil_socket_t fd, short what, void *arg)
 {
-	act(arg, fd, (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
+	act(arg, fd,
+	    (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
 }
 
 static int
@@ -163,7 +165,7 @@ want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *assigned)
 	return 0;
 }
 
-/* --- set-up -------------------------------------------------------------------------------------- */
+/* --- set-up --- */
 
 static void
 begin_libcurl(struct upstream *u)
@@ -218,7 +220,8 @@ upstream_new(struct event_base *base, const struct upstream_config *config)
 	u->next_turn = evtimer_new(base, on_next_turn, u);
 	u->turn_end = evtimer_new(base, on_turn_end, u);
 	u->watch = evtimer_new(base, watch_tick, u);
-	if (u->curl_timer == NULL || u->next_turn == NULL || u->turn_end == NULL || u->watch == NULL)
+	if (u->curl_timer == NULL || u->next_turn == NULL || u->turn_end == NULL ||
+	    u->watch == NULL)
 		panic("cannot make events");
 	u->trust = trust_new(config->ca_path);
 	if (u->trust == NULL || !make_first_handle(u))

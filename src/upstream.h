@@ -1,19 +1,24 @@
-/* Talking to registries: the one file with curl.h. One libcurl multi handle a process, driven by libevent;
- * easy handles and connections are kept and used again.
+/* Talking to registries: with upstream_*.c the one module that knows libcurl. One multi handle a
+ * process, driven by libevent; easy handles and connections are kept and used again.
  *
  * The life of a call:
  *   started   upstream_start(): on the wire, or waiting for a connection
- *   head      ops->head was called, once, with the final answer's head (redirects are followed before)
- *   body      ops->data is called as bytes arrive; upstream_pause() stops that, upstream_resume() goes on
- *   ended     ops->done was called, once; the call is freed after it returns and is not to be used any more
+ *   head      ops->head was called, once, with the final answer's head (redirects are followed
+ *             before)
+ *   body      ops->data is called as bytes arrive; upstream_pause() stops that, upstream_resume()
+ *             goes on
+ *   ended     ops->done was called, once; the call is freed after it returns and is not to be used
+ *             any more. It may end while paused, when all of its body was delivered before.
  * upstream_cancel() ends a call at any time without a further callback.
  *
- * Callbacks never run inside upstream_start(), _resume(), _pause() or _cancel(): always from the event loop, so they may start and cancel
- * other calls, and cancel their own.
+ * Callbacks never run inside upstream_start(), _resume(), _pause() or _cancel(): always from the
+ * event loop, so they may start and cancel other calls, and cancel their own.
  *
- * Redirects (WIRE.md section 9): 301, 302, 303, 307, 308 of GET and HEAD are followed, at most 10; relative ones too; Authorization
- * goes to no other scheme, host or port than the call's own, and is not sent again after it was once dropped; https never leads to http; a target with a private, loopback or link-local
- * address is refused unless the registry itself has such an address (link-local: never, but for a link-local registry) or `allow_private_redirects` is set.
+ * Redirects (WIRE.md section 9): 301, 302, 303, 307, 308 of GET and HEAD are followed, at most 10;
+ * relative ones too; Authorization goes to no other scheme, host or port than the call's own, and is
+ * not sent again after it was once dropped; https never leads to http. A target with a private or
+ * loopback address is refused unless the registry itself has such an address or
+ * `allow_private_redirects` is set; one with a link-local address unless the registry has one.
  */
 #ifndef UPSTREAM_H
 #define UPSTREAM_H
@@ -28,9 +33,9 @@ struct event_base;
 struct upstream_config {
 	const char *ca_path;         /* PEM file trusted besides the system's; NULL: none */
 	unsigned connect_timeout_ms; /* DNS, TCP and TLS */
-	unsigned idle_timeout_ms;    /* no more than low_speed bytes a second for this long: broken */
-	unsigned first_byte_timeout_ms; /* no answer's head for this long after the request: timed out */
-	unsigned low_speed;          /* bytes a second */
+	unsigned idle_timeout_ms; /* no more than low_speed bytes a second for this long: broken */
+	unsigned first_byte_timeout_ms; /* no head for this long after the request: timed out */
+	unsigned low_speed;             /* bytes a second */
 	bool allow_private_redirects;
 	const char *user_agent;
 };
@@ -50,9 +55,11 @@ enum { UPSTREAM_MAX_HEADERS = 128 };
 /* What is asked. Everything is borrowed and copied by upstream_start(). */
 struct upstream_request {
 	const char *method; /* "GET", "HEAD", "POST", … */
-	const char *scheme, *host, *target; /* target: path[?query], sent as it is (CURLOPT_PATH_AS_IS) */
+	const char *scheme, *host,
+	    *target;               /* target: path[?query], sent as it is (CURLOPT_PATH_AS_IS) */
 	const char *authorization; /* the client's, or NULL */
-	const struct upstream_header *headers; /* besides; Accept-Encoding: identity is always sent, Expect never */
+	const struct upstream_header
+	    *headers; /* besides; Accept-Encoding: identity is always sent, Expect never */
 	size_t nheaders;
 	int64_t range_first; /* ≥ 0: Range: bytes=first-[last]; -1: none */
 	int64_t range_last;  /* -1: to the end */
@@ -65,22 +72,23 @@ struct upstream_request {
 /* A head as the registry gave it. Valid during the callback. */
 struct upstream_answer {
 	int status;
-	int64_t content_length; /* -1: not said */
+	int64_t content_length;                /* -1: not said */
 	const struct upstream_header *headers; /* in order, every line; names as sent */
 	size_t nheaders;
-	const char *registry_digest; /* Docker-Content-Digest of the registry's own hop (not a redirect's target), or NULL */
-	unsigned redirects;          /* how many were followed */
+	const char *
+	    registry_digest; /* Docker-Content-Digest of the registry's own hop (not a redirect's target), or NULL */
+	unsigned redirects; /* how many were followed */
 };
 /* The nth (from 0) value of a field, NULL when there is none. Case-insensitive. */
 const char *upstream_header(const struct upstream_answer *a, const char *name, unsigned nth);
 
 enum upstream_result {
-	UPSTREAM_OK,         /* the exchange ended; a body without Content-Length may still have been cut */
-	UPSTREAM_CONNECT,    /* no connection: DNS, refused, TLS, proxy */
-	UPSTREAM_TIMEOUT,    /* connect or first byte took too long */
-	UPSTREAM_BROKEN,     /* the transfer broke or stood still after the head */
-	UPSTREAM_PROTOCOL,   /* not HTTP, or a head over the limits */
-	UPSTREAM_REDIRECT,   /* a redirect that may not be followed, or too many */
+	UPSTREAM_OK, /* the exchange ended; a body without Content-Length may still have been cut */
+	UPSTREAM_CONNECT,  /* no connection (DNS, refused, TLS, proxy), or it died before a head */
+	UPSTREAM_TIMEOUT,  /* connect or first byte took too long */
+	UPSTREAM_BROKEN,   /* the transfer broke or stood still after the head */
+	UPSTREAM_PROTOCOL, /* not HTTP, or a head over the limits */
+	UPSTREAM_REDIRECT, /* a redirect that may not be followed, or too many */
 	UPSTREAM_BODY_FAILED /* ops->body said so */
 };
 const char *upstream_result_name(enum upstream_result r);
@@ -95,9 +103,11 @@ struct upstream_ops {
 	void (*data)(void *arg, const void *p, size_t n);
 	/* `detail` is libcurl's text, without credentials. */
 	void (*done)(void *arg, enum upstream_result r, const char *detail);
-	/* Puts up to `size` bytes of the request's body into `to`, *n of them (0 with DATA: the end). WAIT: none now; upstream_resume() asks again. */
+	/* Puts up to `size` bytes of the request's body into `to`, *n of them (0 with DATA: the
+	 * end). WAIT: none now; upstream_resume() asks again. */
 	enum upstream_body (*body)(void *arg, void *to, size_t size, size_t *n);
-	/* Called once per turn of the loop after data() was called in it; may be NULL. For gathering. */
+	/* Called once per turn of the loop after data() was called in it; may be NULL. For
+	 * gathering. */
 	void (*turn)(void *arg);
 };
 

@@ -1,5 +1,6 @@
-/* The life of a call, from upstream_start() over its hops to ops->done; and what callers may do to it. Callers only set
- * flags here: libcurl is spoken to from call_step() and call_hop_ended(), which run outside of its callbacks.
+/* The life of a call, from upstream_start() over its hops to ops->done; and what callers may do to
+ * it. Callers only set flags here: libcurl is spoken to from call_step() and call_hop_ended(),
+ * which run outside of its callbacks.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 
 enum { MAX_IDLE = 128 };
 
-/* --- handles, used again ------------------------------------------------------------------------ */
+/* --- handles, used again --- */
 
 static struct upstream_call *
 call_new(struct upstream *u)
@@ -71,19 +72,19 @@ release(struct upstream_call *c)
 	u->nidle++;
 }
 
-/* --- how it ended ------------------------------------------------------------------------------- */
+/* --- how it ended --- */
 
 const char *
 upstream_result_name(enum upstream_result r)
 {
 	static const char *const names[] = {
-		[UPSTREAM_OK] = "ok",
-		[UPSTREAM_CONNECT] = "no connection",
-		[UPSTREAM_TIMEOUT] = "timed out",
-		[UPSTREAM_BROKEN] = "broken",
-		[UPSTREAM_PROTOCOL] = "protocol error",
-		[UPSTREAM_REDIRECT] = "bad redirect",
-		[UPSTREAM_BODY_FAILED] = "request body failed",
+	    [UPSTREAM_OK] = "ok",
+	    [UPSTREAM_CONNECT] = "no connection",
+	    [UPSTREAM_TIMEOUT] = "timed out",
+	    [UPSTREAM_BROKEN] = "broken",
+	    [UPSTREAM_PROTOCOL] = "protocol error",
+	    [UPSTREAM_REDIRECT] = "bad redirect",
+	    [UPSTREAM_BODY_FAILED] = "request body failed",
 	};
 
 	return names[r];
@@ -155,7 +156,8 @@ end(struct upstream_call *c, CURLcode code)
 	release(c);
 }
 
-/* A kept connection may hold the rest of an old answer, or be dead in a way that libcurl does not see: once more then. */
+/* A kept connection may hold the rest of an old answer, or be dead in a way that libcurl does
+ * not see: once more then. */
 static bool
 deserves_retry(const struct upstream_call *c, CURLcode code)
 {
@@ -189,7 +191,7 @@ call_hop_ended(struct upstream_call *c, CURLcode code)
 	}
 }
 
-/* --- what is due -------------------------------------------------------------------------------- */
+/* --- what is due --- */
 
 static void
 begin_hop(struct upstream_call *c)
@@ -217,7 +219,8 @@ go_on(struct upstream_call *c)
 	c->resume_send = false;
 	if (!recv && !send)
 		return;
-	still = (c->recv_held && !recv ? CURLPAUSE_RECV : 0) | (c->send_held && !send ? CURLPAUSE_SEND : 0);
+	still = (c->recv_held && !recv ? CURLPAUSE_RECV : 0) |
+	    (c->send_held && !send ? CURLPAUSE_SEND : 0);
 	c->recv_held = c->recv_held && !recv;
 	c->send_held = c->send_held && !send;
 	if (curl_easy_pause(c->easy, still) == CURLE_WRITE_ERROR)
@@ -235,10 +238,11 @@ call_step(struct upstream_call *c)
 		go_on(c);
 }
 
-/* --- what callers may do ------------------------------------------------------------------------ */
+/* --- what callers may do --- */
 
 struct upstream_call *
-upstream_start(struct upstream *u, const struct upstream_request *r, const struct upstream_ops *ops, void *arg)
+upstream_start(
+    struct upstream *u, const struct upstream_request *r, const struct upstream_ops *ops, void *arg)
 {
 	struct upstream_call *c = call_new(u);
 

@@ -1,5 +1,6 @@
-/* Reading an answer's head, line by line, in order. Interim answers (1xx) are skipped, trailers ignored;
- * limits are UPSTREAM_MAX_HEADERS fields and UPSTREAM_MAX_HEAD bytes. RFC 9110 section 5, RFC 9112 section 5.
+/* Reading an answer's head, line by line, in order. Interim answers (1xx) are skipped, trailers
+ * ignored; limits are UPSTREAM_MAX_HEADERS fields and UPSTREAM_MAX_HEAD bytes. RFC 9110 section 5,
+ * RFC 9112 section 5.
  */
 #include <ctype.h>
 #include <string.h>
@@ -104,7 +105,8 @@ static bool
 is_token(const char *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (!isalnum((unsigned char)p[i]) && (p[i] == '\0' || strchr("!#$%&'*+-.^_`|~", p[i]) == NULL))
+		if (!isalnum((unsigned char)p[i]) &&
+		    (p[i] == '\0' || strchr("!#$%&'*+-.^_`|~", p[i]) == NULL))
 			return false;
 	return n > 0;
 }

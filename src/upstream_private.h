@@ -1,5 +1,5 @@
-/* What the files of `upstream` share: the process's libcurl set-up, one call, and who does what with it.
- * No other module includes this.
+/* What the files of `upstream` share: the process's libcurl set-up, one call, and who does what
+ * with it. No other module includes this.
  *
  *   upstream.c           the multi handle on the event loop; the queue of calls that are due
  *   upstream_call.c      the life of a call, and the functions that callers use
@@ -27,7 +27,7 @@ enum {
 	UPSTREAM_TURN_BYTES = 512 * 1024,
 	UPSTREAM_MAX_HEAD = 128 * 1024,
 	UPSTREAM_MAX_REDIRECTS = 10,
-	UPSTREAM_MAX_DISCARD = 64 * 1024, /* of a redirect's body; more is cut off with its connection */
+	UPSTREAM_MAX_DISCARD = 64 * 1024, /* of a redirect's body; else its connection is cut */
 	UPSTREAM_ARENA = 4 * 1024 * 1024,
 };
 
@@ -84,10 +84,10 @@ struct upstream_call {
 	/* The hop under way. */
 	const char *url;
 	unsigned redirects;
-	bool foreign;          /* to another origin than the call's own */
-	bool auth_dropped;     /* Authorization is not sent any more */
-	bool fresh;            /* not on a kept connection */
-	long port;             /* foreign: of the URL */
+	bool foreign;      /* to another origin than the call's own */
+	bool auth_dropped; /* Authorization is not sent any more */
+	bool fresh;        /* not on a kept connection */
+	long port;         /* foreign: of the URL */
 	size_t discarded;
 
 	/* The next hop, known when a redirect's head was read. */
@@ -134,7 +134,8 @@ void upstream_mark_turn(struct upstream_call *c);
 /* --- upstream_call.c */
 /* Outside of libcurl's callbacks: does what is due. */
 void call_step(struct upstream_call *c);
-/* The hop ended as `code` says: goes on to the next one, or ends the call. Outside of libcurl's callbacks. */
+/* The hop ended as `code` says: goes on to the next one, or ends the call. Outside of libcurl's
+ * callbacks. */
 void call_hop_ended(struct upstream_call *c, CURLcode code);
 /* Notes what is wrong, the first time; `text` is static or in the call's arena. Always false. */
 bool call_fault(struct upstream_call *c, enum upstream_result r, const char *text);
@@ -179,7 +180,8 @@ bool redirect_note(struct upstream_call *c) __attribute__((warn_unused_result));
 void redirect_take(struct upstream_call *c);
 /* For setup_easy(). */
 curl_socket_t redirect_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
-int redirect_before_request(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port);
+int redirect_before_request(
+    void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port);
 /* What an address in text form is; anything that is none counts as private. */
 enum address_class redirect_address_class(const char *ip);
 

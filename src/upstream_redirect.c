@@ -1,5 +1,6 @@
-/* Redirects (WIRE.md 9.1): where a 3xx leads and whether it may be followed. The rule on private addresses is
- * applied where an address is known: before a connection is opened, and again before a request goes out on a kept one.
+/* Redirects (WIRE.md 9.1): where a 3xx leads and whether it may be followed. The rule on private
+ * addresses is applied where an address is known: before a connection is opened, and again before a
+ * request goes out on a kept one.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -21,7 +22,7 @@ redirect_wanted(const struct upstream_call *c)
 	return s == 301 || s == 302 || s == 303 || s == 307 || s == 308;
 }
 
-/* --- addresses --------------------------------------------------------------------------------- */
+/* --- addresses --- */
 
 struct net4 {
 	uint32_t net;
@@ -30,8 +31,15 @@ struct net4 {
 
 /* Besides 169.254/16, what the IANA special-purpose registry does not call globally reachable. */
 static const struct net4 private_nets[] = {
-	{0x00000000, 8}, {0x0a000000, 8}, {0x64400000, 10}, {0x7f000000, 8}, {0xac100000, 12},
-	{0xc0000000, 24}, {0xc0a80000, 16}, {0xc6120000, 15}, {0xe0000000, 3},
+    {0x00000000, 8},
+    {0x0a000000, 8},
+    {0x64400000, 10},
+    {0x7f000000, 8},
+    {0xac100000, 12},
+    {0xc0000000, 24},
+    {0xc0a80000, 16},
+    {0xc6120000, 15},
+    {0xe0000000, 3},
 };
 
 static enum address_class
@@ -81,7 +89,8 @@ redirect_address_class(const char *ip)
 	return ADDRESS_PRIVATE;
 }
 
-/* A connection that does not go to the URL's own port goes to a proxy, whose address says nothing of the target's. */
+/* A connection that does not go to the URL's own port goes to a proxy, whose address says
+ * nothing of the target's. */
 static bool
 address_allowed(const struct upstream_call *c, long port, enum address_class class)
 {
@@ -134,7 +143,7 @@ redirect_before_request(void *arg, char *remote_ip, char *local_ip, int remote_p
 	return CURL_PREREQFUNC_ABORT;
 }
 
-/* --- where it leads ---------------------------------------------------------------------------- */
+/* --- where it leads --- */
 
 struct origin {
 	char *scheme, *host, *port;
@@ -183,7 +192,8 @@ note_hop(struct upstream_call *c, CURLU *url, const struct origin *own, const st
 	char *text = NULL;
 
 	if (strcasecmp(next->scheme, "http") != 0 && strcasecmp(next->scheme, "https") != 0)
-		return call_fault(c, UPSTREAM_REDIRECT, "redirect to a scheme other than http and https");
+		return call_fault(
+		    c, UPSTREAM_REDIRECT, "redirect to a scheme other than http and https");
 	if (strncasecmp(c->url, "https:", 6) == 0 && strcasecmp(next->scheme, "https") != 0)
 		return call_fault(c, UPSTREAM_REDIRECT, "redirect from https to http");
 	curl_url_set(url, CURLUPART_FRAGMENT, NULL, 0);
@@ -200,10 +210,12 @@ note_hop(struct upstream_call *c, CURLU *url, const struct origin *own, const st
 static bool
 resolve(struct upstream_call *c, const char *location, const struct origin *own)
 {
-	const unsigned flags = CURLU_URLENCODE | CURLU_ALLOW_SPACE | CURLU_DISALLOW_USER | CURLU_NON_SUPPORT_SCHEME;
+	const unsigned flags =
+	    CURLU_URLENCODE | CURLU_ALLOW_SPACE | CURLU_DISALLOW_USER | CURLU_NON_SUPPORT_SCHEME;
 	CURLU *url = curl_url();
 	struct origin next = {0};
-	bool ok = url != NULL && curl_url_set(url, CURLUPART_URL, c->url, CURLU_PATH_AS_IS) == CURLUE_OK &&
+	bool ok = url != NULL &&
+	    curl_url_set(url, CURLUPART_URL, c->url, CURLU_PATH_AS_IS) == CURLUE_OK &&
 	    curl_url_set(url, CURLUPART_URL, location, flags) == CURLUE_OK && origin_of(url, &next);
 
 	if (ok)
@@ -221,7 +233,8 @@ resolve_from_own(struct upstream_call *c, const char *location)
 	CURLU *url = curl_url();
 	struct origin own = {0};
 	char *first = arena_printf(&c->arena, "%s://%s/", c->request.scheme, c->request.host);
-	bool ok = url != NULL && curl_url_set(url, CURLUPART_URL, first, 0) == CURLUE_OK && origin_of(url, &own);
+	bool ok = url != NULL && curl_url_set(url, CURLUPART_URL, first, 0) == CURLUE_OK &&
+	    origin_of(url, &own);
 
 	if (ok) {
 		if (c->redirects == 0)

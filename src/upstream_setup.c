@@ -1,5 +1,6 @@
-/* The words of a request: the options that an easy handle keeps, and those of each hop, with its header list. Header lists
- * are made anew for every hop, so that nothing of one origin's reaches another by being left over.
+/* The words of a request: the options that an easy handle keeps, and those of each hop, with its
+ * header list. Header lists are made anew for every hop, so that nothing of one origin's reaches
+ * another by being left over.
  */
 #include <string.h>
 #include <strings.h>
@@ -16,8 +17,9 @@ enum {
 };
 
 /* Said by us or by libcurl, or not to be said on this connection. */
-static const char *const ours[] = {"Accept-Encoding", "Authorization", "Connection", "Content-Length", "Expect",
-    "Host", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade"};
+static const char *const ours[] = {"Accept-Encoding", "Authorization", "Connection",
+    "Content-Length", "Expect", "Host", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection",
+    "TE", "Trailer", "Transfer-Encoding", "Upgrade"};
 
 /* What a redirect's target is told. */
 static const char *const foreign_too[] = {"Accept", "Range", "If-Range", "User-Agent"};
@@ -89,12 +91,13 @@ setup_easy(struct upstream_call *c)
 		rc = set_policy(easy, c->u);
 	if (rc == CURLE_OK)
 		return easy;
-	log_error("this libcurl (%s) lacks an option that is needed: %s", curl_version(), curl_easy_strerror(rc));
+	log_error("this libcurl (%s) lacks an option that is needed: %s", curl_version(),
+	    curl_easy_strerror(rc));
 	curl_easy_cleanup(easy);
 	return NULL;
 }
 
-/* --- the header list --------------------------------------------------------------------------- */
+/* --- the header list --- */
 
 struct list {
 	struct arena *arena;
@@ -140,10 +143,12 @@ list_range(struct list *l, const struct upstream_request *r)
 	if (r->range_first < 0)
 		return;
 	if (r->range_last < 0)
-		list_line(l, arena_printf(l->arena, "Range: bytes=%lld-", (long long)r->range_first));
+		list_line(
+		    l, arena_printf(l->arena, "Range: bytes=%lld-", (long long)r->range_first));
 	else
-		list_line(l, arena_printf(l->arena, "Range: bytes=%lld-%lld", (long long)r->range_first,
-		    (long long)r->range_last));
+		list_line(l,
+		    arena_printf(l->arena, "Range: bytes=%lld-%lld", (long long)r->range_first,
+			(long long)r->range_last));
 }
 
 static struct curl_slist *
@@ -172,12 +177,13 @@ header_list(struct upstream_call *c)
 	return l.first;
 }
 
-/* --- a hop ------------------------------------------------------------------------------------- */
+/* --- a hop --- */
 
 static bool
 method_implies_body(const char *method)
 {
-	return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
+	return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+	    strcmp(method, "PATCH") == 0;
 }
 
 bool
@@ -213,26 +219,31 @@ set_connection(CURL *easy, const struct upstream_call *c)
 	bool h2 = c->request.share_h2;
 	bool fresh = c->fresh || !setup_repeatable(&c->request);
 
-	SET(easy, CURLOPT_HTTP_VERSION, h2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+	SET(easy, CURLOPT_HTTP_VERSION,
+	    h2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
 	SET(easy, CURLOPT_PIPEWAIT, h2 && strncasecmp(c->url, "https:", 6) == 0 ? 1L : 0L);
 	SET(easy, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L);
 	SET(easy, CURLOPT_PREREQFUNCTION, c->foreign ? redirect_before_request : NULL);
 	return CURLE_OK;
 }
 
-/* libcurl refuses to change the size of a buffer that a handle has kept, as HTTP/2 lets it: the old one does as well. */
+/* libcurl refuses to change the size of a buffer that a handle has kept, as HTTP/2 lets it: the
+ * old one does as well. */
 static void
 set_buffers(CURL *easy, const struct upstream_request *r)
 {
-	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, r->share_h2 ? (long)SMALL_BUFFER : (long)BULK_BUFFER);
-	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, r->has_body ? (long)UPLOAD_BUFFER : (long)NO_UPLOAD_BUFFER);
+	curl_easy_setopt(
+	    easy, CURLOPT_BUFFERSIZE, r->share_h2 ? (long)SMALL_BUFFER : (long)BULK_BUFFER);
+	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE,
+	    r->has_body ? (long)UPLOAD_BUFFER : (long)NO_UPLOAD_BUFFER);
 }
 
 /* The target is sent as it is, so what would change its meaning in a URL is refused. */
 static bool
 url_is_plain(const struct upstream_request *r)
 {
-	return r->target[0] == '/' && strpbrk(r->host, "/?#@\\ ") == NULL && strchr(r->target, '#') == NULL;
+	return r->target[0] == '/' && strpbrk(r->host, "/?#@\\ ") == NULL &&
+	    strchr(r->target, '#') == NULL;
 }
 
 bool
@@ -244,7 +255,8 @@ setup_hop(struct upstream_call *c)
 	if (arena_failed(&c->arena))
 		return call_fault(c, UPSTREAM_PROTOCOL, "the request is too large");
 	if (!url_is_plain(&c->request))
-		return call_fault(c, UPSTREAM_PROTOCOL, "the request's host or target cannot be put into a URL");
+		return call_fault(
+		    c, UPSTREAM_PROTOCOL, "the request's host or target cannot be put into a URL");
 	rc = curl_easy_setopt(c->easy, CURLOPT_URL, c->url);
 	if (rc == CURLE_OK)
 		rc = curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
@@ -274,5 +286,6 @@ setup_copy_request(struct upstream_call *c, const struct upstream_request *r)
 		h[i].value = arena_strdup(a, r->headers[i].value);
 	}
 	c->request.headers = h;
-	c->url = arena_printf(a, "%s://%s%s", c->request.scheme, c->request.host, c->request.target);
+	c->url =
+	    arena_printf(a, "%s://%s%s", c->request.scheme, c->request.host, c->request.target);
 }

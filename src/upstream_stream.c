@@ -1,11 +1,12 @@
-/* What libcurl calls back with: header lines, body bytes, and the wish for bytes to upload. Runs inside libcurl, so
- * nothing here calls it; what is to be done is left to the next turn (upstream_schedule).
+/* What libcurl calls back with: header lines, body bytes, and the wish for bytes to upload. Runs
+ * inside libcurl, so nothing here calls it; what is to be done is left to the next turn
+ * (upstream_schedule).
  */
 #include <string.h>
 
 #include "upstream_private.h"
 
-/* --- the head ---------------------------------------------------------------------------------- */
+/* --- the head --- */
 
 bool
 stream_upload_refused(const struct upstream_call *c)
@@ -25,21 +26,23 @@ static bool
 give_head(struct upstream_call *c)
 {
 	struct upstream_answer a = {
-		.status = c->head.status,
-		.headers = head_fields(&c->head, &c->arena),
-		.nheaders = c->head.count,
-		.registry_digest = registry_digest(c),
-		.redirects = c->redirects,
+	    .status = c->head.status,
+	    .headers = head_fields(&c->head, &c->arena),
+	    .nheaders = c->head.count,
+	    .registry_digest = registry_digest(c),
+	    .redirects = c->redirects,
 	};
 
 	if (a.headers == NULL)
 		return call_fault(c, UPSTREAM_PROTOCOL, "the answer's head is too large");
 	if (!head_content_length(&c->head, &a.content_length))
-		return call_fault(c, UPSTREAM_PROTOCOL, "the answer's Content-Length makes no sense");
+		return call_fault(
+		    c, UPSTREAM_PROTOCOL, "the answer's Content-Length makes no sense");
 	c->answered = true;
 	watch_restart(c);
 	if (stream_upload_refused(c)) {
-		/* libcurl does not end a transfer whose upload is held, though its answer has ended. */
+		/* libcurl does not end a transfer whose upload is held, though its answer has
+		 * ended. */
 		c->resume_send = true;
 		upstream_schedule(c);
 	}
@@ -70,7 +73,7 @@ stream_header(char *p, size_t size, size_t n, void *arg)
 	return ok ? n : 0;
 }
 
-/* --- the body ---------------------------------------------------------------------------------- */
+/* --- the body --- */
 
 /* A redirect's body is read to keep its connection, unless it is long. */
 static size_t
@@ -101,7 +104,7 @@ stream_body(char *p, size_t size, size_t n, void *arg)
 	return n;
 }
 
-/* --- the upload -------------------------------------------------------------------------------- */
+/* --- the upload --- */
 
 static size_t
 hold_upload(struct upstream_call *c)

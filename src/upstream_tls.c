@@ -1,6 +1,7 @@
-/* Whom we trust: one certificate store a process, given to every TLS connection, so that none parses a bundle
- * again. The system's certificates join it when the first TLS connection is made: from the hashed folder one by one as they
- * are needed (a bundle costs more than a megabyte), from the bundle where there is no such folder.
+/* Whom we trust: one certificate store a process, given to every TLS connection, so that none
+ * parses a bundle again. The system's certificates join it when the first TLS connection is made:
+ * from the hashed folder one by one as they are needed (a bundle costs more than a megabyte), from
+ * the bundle where there is no such folder.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -19,7 +20,8 @@ static const char *
 why(void)
 {
 	unsigned long e = ERR_peek_error();
-	const char *text = ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e)) : ERR_reason_error_string(e);
+	const char *text =
+	    ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e)) : ERR_reason_error_string(e);
 
 	return text == NULL ? "no certificate in it" : text;
 }
@@ -65,7 +67,8 @@ is_hashed_folder(const char *path)
 	return found;
 }
 
-/* SSL_CERT_DIR and SSL_CERT_FILE, as everywhere with OpenSSL; else what libcurl was built for; else OpenSSL's. */
+/* SSL_CERT_DIR and SSL_CERT_FILE, as everywhere with OpenSSL; else what libcurl was built for;
+ * else OpenSSL's. */
 static void
 add_system(X509_STORE *store)
 {

@@ -1,5 +1,6 @@
-/* Our own time limits, by one tick for all calls: no answer's head for too long, or too slow for too long. libcurl's
- * own limits do not know that a call is paused by us or waits for its client; only the connect limit is libcurl's.
+/* Our own time limits, by one tick for all calls: no answer's head for too long, or too slow for
+ * too long. libcurl's own limits do not know that a call is paused by us or waits for its client;
+ * only the connect limit is libcurl's.
  */
 #include "clock.h"
 #include "upstream_private.h"
@@ -9,7 +10,8 @@ enum { MAX_TICK_MS = 250, MIN_TICK_MS = 5, SLICE_MS = 1000, CONNECT_GRACE_MS = 1
 static unsigned
 tick_ms(const struct upstream_config *c)
 {
-	unsigned ms = c->idle_timeout_ms < c->first_byte_timeout_ms ? c->idle_timeout_ms : c->first_byte_timeout_ms;
+	unsigned ms = c->idle_timeout_ms < c->first_byte_timeout_ms ? c->idle_timeout_ms
+								    : c->first_byte_timeout_ms;
 
 	ms /= 8;
 	if (ms > MAX_TICK_MS)
@@ -46,7 +48,8 @@ static bool
 too_slow(struct upstream_call *c, uint64_t now)
 {
 	const struct upstream_config *config = &c->u->config;
-	unsigned slice = config->idle_timeout_ms / 4 < SLICE_MS ? config->idle_timeout_ms / 4 : SLICE_MS;
+	unsigned slice =
+	    config->idle_timeout_ms / 4 < SLICE_MS ? config->idle_timeout_ms / 4 : SLICE_MS;
 	uint64_t elapsed;
 
 	if (c->slow_since == 0) {
@@ -120,7 +123,8 @@ watch_call(struct upstream_call *c, uint64_t now)
 		return;
 	if (c->begun == 0)
 		c->begun = now;
-	wrong = c->answered || c->next_url != NULL ? check_after_head(c, now) : check_before_head(c, now);
+	wrong = c->answered || c->next_url != NULL ? check_after_head(c, now)
+						   : check_before_head(c, now);
 	if (wrong == NULL)
 		return;
 	if (c->next_url == NULL) /* a redirect whose body stands still has said enough */

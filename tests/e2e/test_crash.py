@@ -77,11 +77,10 @@ def one_round(cache, origin, rng, n, who):
     for k in range(cache.listener_count):
         with cache.connect_to(k) as c:
             assert c.request("GET", blob.target).body == blob.data, context
+    # What was on its way to a dead process when it flows is lost with its socket, whatever we do.
+    lost = MIB if who != "master" and not flowing else blob.size + 128 * KIB
     spent = origin.sent(blob)
-    if who == "master":
-        assert spent <= 2 * blob.size + 128 * KIB, f"{context}: {spent} bytes fetched"
-    else:
-        assert spent <= blob.size + MIB, f"{context}: {spent} bytes fetched"
+    assert spent <= blob.size + lost, f"{context}: {spent} bytes fetched"
     return blob
 
 

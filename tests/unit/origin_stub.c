@@ -44,7 +44,7 @@ struct origin_conn {
 	struct record *record;
 	unsigned number;
 	bool closing;
-	unsigned sum; /* of the request's body */
+	unsigned sum;        /* of the request's body */
 	char in[HEAD_BYTES]; /* read, not used yet */
 	size_t in_n;
 };
@@ -56,7 +56,7 @@ die(const char *what)
 	abort();
 }
 
-/* --- bytes --------------------------------------------------------------------------------------- */
+/* --- bytes --- */
 
 static ssize_t
 raw_read(struct origin_conn *c, void *p, size_t n)
@@ -68,7 +68,8 @@ static bool
 raw_write(struct origin_conn *c, const char *p, size_t n)
 {
 	while (n > 0) {
-		ssize_t k = c->ssl != NULL ? SSL_write(c->ssl, p, (int)n) : send(c->fd, p, n, MSG_NOSIGNAL);
+		ssize_t k =
+		    c->ssl != NULL ? SSL_write(c->ssl, p, (int)n) : send(c->fd, p, n, MSG_NOSIGNAL);
 
 		if (k <= 0) {
 			c->closing = true;
@@ -148,7 +149,8 @@ field(const char *head, const char *name)
 {
 	size_t n = strlen(name);
 
-	for (const char *p = strstr(head, "\r\n"); p != NULL && p[2] != '\r'; p = strstr(p + 2, "\r\n"))
+	for (const char *p = strstr(head, "\r\n"); p != NULL && p[2] != '\r';
+	     p = strstr(p + 2, "\r\n"))
 		if (strncasecmp(p + 2, name, n) == 0 && p[2 + n] == ':')
 			return p + 2 + n + 1 + strspn(p + 2 + n + 1, " ");
 	return NULL;
@@ -177,7 +179,8 @@ take(struct origin_conn *c, long n)
 	char block[4096];
 
 	while (n > 0) {
-		size_t k = origin_read(c, block, (size_t)n < sizeof(block) ? (size_t)n : sizeof(block));
+		size_t k =
+		    origin_read(c, block, (size_t)n < sizeof(block) ? (size_t)n : sizeof(block));
 
 		if (k == 0)
 			return false;
@@ -262,7 +265,7 @@ origin_reset(struct origin_conn *c)
 	_exit(0);
 }
 
-/* --- the server ---------------------------------------------------------------------------------- */
+/* --- the server --- */
 
 static char *
 read_head(struct origin_conn *c)
@@ -353,7 +356,8 @@ listen_anywhere(unsigned *port)
 	socklen_t n = sizeof(a);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || bind(fd, (void *)&a, n) != 0 || listen(fd, 1024) != 0 || getsockname(fd, (void *)&a, &n) != 0)
+	if (fd < 0 || bind(fd, (void *)&a, n) != 0 || listen(fd, 1024) != 0 ||
+	    getsockname(fd, (void *)&a, &n) != 0)
 		die("listen");
 	*port = ntohs(a.sin_port);
 	return fd;
@@ -369,7 +373,8 @@ start(origin_handler *handler, SSL_CTX *ctx)
 		die("calloc");
 	fd = listen_anywhere(&o->port);
 	snprintf(o->host, sizeof(o->host), "127.0.0.1:%u", o->port);
-	o->record = mmap(NULL, sizeof(*o->record), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	o->record = mmap(
+	    NULL, sizeof(*o->record), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (o->record == MAP_FAILED || sem_init(&o->record->gate, 1, 0) != 0)
 		die("mmap");
 	o->pid = fork();
@@ -400,7 +405,8 @@ write_pem(const char *path, X509 *cert, EVP_PKEY *key)
 	FILE *f = fopen(path, "w");
 
 	if (f == NULL || (cert != NULL && PEM_write_X509(f, cert) != 1) ||
-	    (key != NULL && PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) != 1) || fclose(f) != 0)
+	    (key != NULL && PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) != 1) ||
+	    fclose(f) != 0)
 		die(path);
 }
 
@@ -409,14 +415,16 @@ origin_make_certificate(const char *cert_path, const char *key_path)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *cert = X509_new();
-	X509_EXTENSION *names = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1");
+	X509_EXTENSION *names =
+	    X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1");
 	X509_NAME *name = X509_get_subject_name(cert);
 
 	X509_set_version(cert, X509_VERSION_3);
 	ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
 	X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
 	X509_gmtime_adj(X509_getm_notAfter(cert), 86400);
-	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"origin stub", -1, -1, 0);
+	X509_NAME_add_entry_by_txt(
+	    name, "CN", MBSTRING_ASC, (const unsigned char *)"origin stub", -1, -1, 0);
 	X509_set_issuer_name(cert, name);
 	X509_set_pubkey(cert, key);
 	X509_add_ext(cert, names, -1);
@@ -455,7 +463,7 @@ origin_stop(struct origin **op)
 	*op = NULL;
 }
 
-/* --- what the test sees -------------------------------------------------------------------------- */
+/* --- what the test sees --- */
 
 unsigned
 origin_port(const struct origin *o)
@@ -493,13 +501,15 @@ origin_saw(const struct origin *o, unsigned nth, const char *name, const char *v
 	size_t n = strlen(name);
 	unsigned count = 0;
 
-	for (const char *p = strstr(origin_head(o, nth), "\r\n"); p != NULL; p = strstr(p + 2, "\r\n")) {
+	for (const char *p = strstr(origin_head(o, nth), "\r\n"); p != NULL;
+	     p = strstr(p + 2, "\r\n")) {
 		const char *v = p + 2 + n + 1;
 
 		if (strncasecmp(p + 2, name, n) != 0 || p[2 + n] != ':')
 			continue;
 		v += strspn(v, " ");
-		if (value == NULL || (strncmp(v, value, strlen(value)) == 0 && v[strlen(value)] == '\r'))
+		if (value == NULL ||
+		    (strncmp(v, value, strlen(value)) == 0 && v[strlen(value)] == '\r'))
 			count++;
 	}
 	return count;

@@ -19,19 +19,22 @@ static struct origin *registry;
 static struct check *check;
 static unsigned went_up, shared;
 
-/* --- the registry ---------------------------------------------------------------------------------- */
+/* --- the registry --- */
 
 static void
-send_status(struct origin_conn *c, const struct origin_request *r, int status, const char *fields, const char *body)
+send_status(struct origin_conn *c, const struct origin_request *r, int status, const char *fields,
+    const char *body)
 {
-	origin_send(c, "HTTP/1.1 %d Some\r\nContent-Length: %zu\r\n%s\r\n%s", status, strlen(body), fields,
-	    strcmp(r->method, "HEAD") == 0 ? "" : body);
+	origin_send(c, "HTTP/1.1 %d Some\r\nContent-Length: %zu\r\n%s\r\n%s", status, strlen(body),
+	    fields, strcmp(r->method, "HEAD") == 0 ? "" : body);
 }
 
 static void
 send_partial(struct origin_conn *c)
 {
-	origin_send(c, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/12345\r\nContent-Length: 1\r\n\r\nx");
+	origin_send(c,
+	    "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/12345\r\nContent-Length: "
+	    "1\r\n\r\nx");
 }
 
 /* "/<HEAD's status>/<GET's status>/…": 206, 416 and "large" 200 as registries give them. */
@@ -43,13 +46,16 @@ answer_by_path(struct origin_conn *c, const struct origin_request *r)
 	if (sscanf(r->target, "/%d/%d", &head, &get) != 2)
 		send_status(c, r, 400, "", "bad path");
 	else if (strcmp(r->method, "HEAD") == 0)
-		send_status(c, r, head, "X-By: head\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: Bearer\r\n", "hello");
+		send_status(c, r, head,
+		    "X-By: head\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: Bearer\r\n",
+		    "hello");
 	else if (get == 206)
 		send_partial(c);
 	else if (get == 416)
 		send_status(c, r, 416, "Content-Range: bytes */0\r\n", "");
 	else
-		send_status(c, r, get, "X-By: get\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: Bearer\r\n",
+		send_status(c, r, get,
+		    "X-By: get\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: Bearer\r\n",
 		    "{\"errors\":[]}");
 }
 
@@ -94,7 +100,7 @@ answer(struct origin_conn *c, const struct origin_request *r)
 	}
 }
 
-/* --- asking ---------------------------------------------------------------------------------------- */
+/* --- asking --- */
 
 struct asked {
 	struct check_question q;
@@ -139,7 +145,8 @@ take_answer(void *arg, const struct check_answer *a)
 	} else {
 		k->status = a->head->status;
 		copy(k->by, sizeof(k->by), upstream_header(a->head, "X-By", 0));
-		copy(k->second_challenge, sizeof(k->second_challenge), upstream_header(a->head, "www-authenticate", 1));
+		copy(k->second_challenge, sizeof(k->second_challenge),
+		    upstream_header(a->head, "www-authenticate", 1));
 	}
 	free(k->body);
 	k->body = a->body == NULL ? NULL : memcpy(malloc(a->body_length), a->body, a->body_length);
@@ -152,7 +159,8 @@ static void
 want(struct asked *k, const char *target)
 {
 	memset(k, 0, sizeof(*k));
-	k->q = (struct check_question){.scheme = "http", .host = origin_host(registry), .target = target};
+	k->q = (struct check_question){
+	    .scheme = "http", .host = origin_host(registry), .target = target};
 }
 
 static void
@@ -202,7 +210,7 @@ end(void)
 	origin_stop(&registry);
 }
 
-/* --- the ladder ------------------------------------------------------------------------------------ */
+/* --- the ladder --- */
 
 static bool
 asked_by(unsigned nth, const char *method)
@@ -241,7 +249,8 @@ test_no_accept_is_passed_on_as_none(void)
 	CU_ASSERT_EQUAL(origin_saw(registry, 0, "Authorization", NULL), 0);
 }
 
-/* One rung: HEAD gives `head`, GET gives `get`; how many requests, and by which the client is answered. */
+/* One rung: HEAD gives `head`, GET gives `get`; how many requests, and by which the client is
+ * answered. */
 struct rung {
 	int head, get;
 	bool credential, want_body;
@@ -273,7 +282,8 @@ expect_rung(const struct rung *g)
 		CU_ASSERT(asked_by(before + 1, "GET "));
 		CU_ASSERT_EQUAL(origin_saw(registry, before + 1, "Range", "bytes=0-0"), 1);
 		CU_ASSERT_EQUAL(origin_saw(registry, before + 1, "Accept", "a/b"), 1);
-		CU_ASSERT_EQUAL(origin_saw(registry, before + 1, "Authorization", NULL), g->credential ? 1 : 0);
+		CU_ASSERT_EQUAL(
+		    origin_saw(registry, before + 1, "Authorization", NULL), g->credential ? 1 : 0);
 	}
 	if (g->verdict == CHECK_REFUSED) {
 		CU_ASSERT_STRING_EQUAL(k.by, by_get ? "get" : "head");
@@ -295,9 +305,11 @@ static void
 test_refused_twice_relays_what_get_says(void)
 {
 	static const struct rung rungs[] = {
-		{401, 401, true, false, 2, CHECK_REFUSED, 401}, {403, 404, false, false, 2, CHECK_REFUSED, 404},
-		{405, 403, false, false, 2, CHECK_REFUSED, 403}, {501, 429, true, false, 2, CHECK_REFUSED, 429},
-		{403, 503, false, false, 2, CHECK_REFUSED, 503},
+	    {401, 401, true, false, 2, CHECK_REFUSED, 401},
+	    {403, 404, false, false, 2, CHECK_REFUSED, 404},
+	    {405, 403, false, false, 2, CHECK_REFUSED, 403},
+	    {501, 429, true, false, 2, CHECK_REFUSED, 429},
+	    {403, 503, false, false, 2, CHECK_REFUSED, 503},
 	};
 
 	expect_rungs(rungs, sizeof(rungs) / sizeof(rungs[0]));
@@ -307,9 +319,12 @@ static void
 test_refused_by_head_alone(void)
 {
 	static const struct rung rungs[] = {
-		{401, 200, false, false, 1, CHECK_REFUSED, 401}, {404, 200, true, false, 1, CHECK_REFUSED, 404},
-		{429, 200, false, false, 1, CHECK_REFUSED, 429}, {500, 200, true, false, 1, CHECK_REFUSED, 500},
-		{503, 200, true, true, 1, CHECK_REFUSED, 503}, {502, 200, false, true, 1, CHECK_REFUSED, 502},
+	    {401, 200, false, false, 1, CHECK_REFUSED, 401},
+	    {404, 200, true, false, 1, CHECK_REFUSED, 404},
+	    {429, 200, false, false, 1, CHECK_REFUSED, 429},
+	    {500, 200, true, false, 1, CHECK_REFUSED, 500},
+	    {503, 200, true, true, 1, CHECK_REFUSED, 503},
+	    {502, 200, false, true, 1, CHECK_REFUSED, 502},
 	};
 
 	expect_rungs(rungs, sizeof(rungs) / sizeof(rungs[0]));
@@ -319,8 +334,10 @@ static void
 test_a_wanted_body_is_fetched_by_get(void)
 {
 	static const struct rung rungs[] = {
-		{401, 401, false, true, 2, CHECK_REFUSED, 401}, {404, 404, true, true, 2, CHECK_REFUSED, 404},
-		{429, 429, false, true, 2, CHECK_REFUSED, 429}, {400, 400, false, true, 2, CHECK_REFUSED, 400},
+	    {401, 401, false, true, 2, CHECK_REFUSED, 401},
+	    {404, 404, true, true, 2, CHECK_REFUSED, 404},
+	    {429, 429, false, true, 2, CHECK_REFUSED, 429},
+	    {400, 400, false, true, 2, CHECK_REFUSED, 400},
 	};
 
 	expect_rungs(rungs, sizeof(rungs) / sizeof(rungs[0]));
@@ -437,7 +454,7 @@ test_a_refusal_that_is_cut_is_a_refusal(void)
 	free(k.body);
 }
 
-/* --- what is remembered ---------------------------------------------------------------------------- */
+/* --- what is remembered --- */
 
 static void
 test_a_registry_that_answers_head_badly_is_asked_by_get(void)
@@ -513,7 +530,7 @@ test_quirks_are_bounded(void)
 	quirks_free(&q);
 }
 
-/* --- coalescing ------------------------------------------------------------------------------------ */
+/* --- coalescing --- */
 
 static bool
 registry_is_idle(void *arg)

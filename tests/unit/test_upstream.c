@@ -1,4 +1,5 @@
-/* `upstream` against a small real server: what goes out, what is made of what comes back, and how calls end. */
+/* `upstream` against a small real server: what goes out, what is made of what comes back, and
+ * how calls end. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,12 +39,15 @@ static void
 answer_head_shapes(struct origin_conn *c, const struct origin_request *r)
 {
 	if (is(r, "/interim"))
-		origin_send(c, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+		origin_send(c,
+		    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
 		    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nA: 1\r\n\r\nok");
 	else if (is(r, "/fold"))
-		origin_send(c, "HTTP/1.1 200 OK\r\nA: one\r\n  two\r\n\tthree \r\nContent-Length: 0\r\n\r\n");
+		origin_send(c,
+		    "HTTP/1.1 200 OK\r\nA: one\r\n  two\r\n\tthree \r\nContent-Length: 0\r\n\r\n");
 	else if (is(r, "/trailer"))
-		origin_send(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+		origin_send(c,
+		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 		    "2\r\nab\r\n1\r\nc\r\n0\r\nX-Trailer: 1\r\n\r\n");
 	else if (is(r, "/fields-128"))
 		send_fields(c, 128, 10);
@@ -54,14 +58,17 @@ answer_head_shapes(struct origin_conn *c, const struct origin_request *r)
 	else if (is(r, "/line-large"))
 		send_fields(c, 2, 200000);
 	else if (is(r, "/two-lengths"))
-		origin_send(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc");
+		origin_send(
+		    c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc");
 	else if (is(r, "/not-http"))
 		origin_send(c, "220 mail.example ESMTP\r\n\r\n");
 	else if (is(r, "/upgrade"))
 		origin_send(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
 	else
-		origin_send(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nB: 2\r\nA: 1\r\nb: 3\r\n"
-		    "Docker-Content-Digest: sha256:d1\r\n\r\n%s", strcmp(r->method, "HEAD") == 0 ? "" : "hello");
+		origin_send(c,
+		    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nB: 2\r\nA: 1\r\nb: 3\r\n"
+		    "Docker-Content-Digest: sha256:d1\r\n\r\n%s",
+		    strcmp(r->method, "HEAD") == 0 ? "" : "hello");
 	if (is(r, "/not-http"))
 		origin_close(c);
 }
@@ -148,7 +155,8 @@ test_head_then_body_then_done(void)
 
 	CU_ASSERT_EQUAL(t.status, 200);
 	CU_ASSERT_EQUAL(t.content_length, 5);
-	CU_ASSERT_STRING_EQUAL(t.fields, "Content-Length=5|B=2|A=1|b=3|Docker-Content-Digest=sha256:d1|");
+	CU_ASSERT_STRING_EQUAL(
+	    t.fields, "Content-Length=5|B=2|A=1|b=3|Docker-Content-Digest=sha256:d1|");
 	CU_ASSERT_STRING_EQUAL(t.digest, "sha256:d1");
 	CU_ASSERT(trial_body_is(&t, "hello"));
 	CU_ASSERT_EQUAL(t.turns, 1);
@@ -160,7 +168,8 @@ test_head_then_body_then_done(void)
 static void
 test_nth_value_of_a_field(void)
 {
-	const struct upstream_header h[] = {{"WWW-Authenticate", "Basic"}, {"A", "1"}, {"www-authenticate", "Bearer"}};
+	const struct upstream_header h[] = {
+	    {"WWW-Authenticate", "Basic"}, {"A", "1"}, {"www-authenticate", "Bearer"}};
 	const struct upstream_answer a = {.headers = h, .nheaders = 3};
 
 	CU_ASSERT_STRING_EQUAL(upstream_header(&a, "www-AUTHENTICATE", 0), "Basic");
@@ -191,8 +200,10 @@ test_plain_request_says_only_what_it_must(void)
 	struct trial t = get("/v2/a//b/../manifests/sha256%3aAB?n=%2f&ns=x+y");
 	char expected[512];
 
-	snprintf(expected, sizeof(expected), "GET /v2/a//b/../manifests/sha256%%3aAB?n=%%2f&ns=x+y HTTP/1.1\r\n"
-	    "Host: %s\r\nAccept-Encoding: identity\r\nUser-Agent: registry-cache-test\r\n\r\n", origin_host(origin));
+	snprintf(expected, sizeof(expected),
+	    "GET /v2/a//b/../manifests/sha256%%3aAB?n=%%2f&ns=x+y HTTP/1.1\r\n"
+	    "Host: %s\r\nAccept-Encoding: identity\r\nUser-Agent: registry-cache-test\r\n\r\n",
+	    origin_host(origin));
 	CU_ASSERT_STRING_EQUAL(origin_head(origin, 0), expected);
 	trial_free(&t);
 }
@@ -201,9 +212,17 @@ static void
 test_headers_of_the_caller(void)
 {
 	static const struct upstream_header h[] = {
-		{"Accept", "a/b, c/d;q=0.5"}, {"User-Agent", "client/1"}, {"Accept-Encoding", "gzip"},
-		{"Expect", "100-continue"}, {"Connection", "close"}, {"Host", "evil"}, {"X-Empty", ""},
-		{"X-Bad", "1\r\nX-Injected: 1"}, {"Authorization", "Basic stolen"}, {"Range", "bytes=0-"}, {"X-Fine", "yes"},
+	    {"Accept", "a/b, c/d;q=0.5"},
+	    {"User-Agent", "client/1"},
+	    {"Accept-Encoding", "gzip"},
+	    {"Expect", "100-continue"},
+	    {"Connection", "close"},
+	    {"Host", "evil"},
+	    {"X-Empty", ""},
+	    {"X-Bad", "1\r\nX-Injected: 1"},
+	    {"Authorization", "Basic stolen"},
+	    {"Range", "bytes=0-"},
+	    {"X-Fine", "yes"},
 	};
 	struct trial t;
 
@@ -542,7 +561,7 @@ test_every_result_has_a_name(void)
 		CU_ASSERT(strlen(upstream_result_name((enum upstream_result)r)) > 0);
 }
 
-/* --- TLS ----------------------------------------------------------------------------------------- */
+/* --- TLS --- */
 
 static char cert_path[64], key_path[64];
 
@@ -634,7 +653,8 @@ void
 suite_upstream(void)
 {
 	CU_pSuite s = CU_add_suite_with_setup_and_teardown("upstream", NULL, NULL, begin, end);
-	CU_pSuite tls = CU_add_suite_with_setup_and_teardown("upstream-tls", NULL, NULL, begin_tls, end_tls);
+	CU_pSuite tls =
+	    CU_add_suite_with_setup_and_teardown("upstream-tls", NULL, NULL, begin_tls, end_tls);
 
 	CU_ADD_TEST(s, test_head_then_body_then_done);
 	CU_ADD_TEST(s, test_nth_value_of_a_field);

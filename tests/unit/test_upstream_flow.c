@@ -76,7 +76,7 @@ test_large_bodies_come_in_turns_of_512_kib(void)
 	expect_whole("/chunks");
 }
 
-/* --- pausing ------------------------------------------------------------------------------------- */
+/* --- pausing --- */
 
 struct pauser {
 	struct trial t;
@@ -189,7 +189,7 @@ test_a_small_answer_waits_for_its_pause_too(void)
 	trial_free(&other);
 }
 
-/* --- cancelling ---------------------------------------------------------------------------------- */
+/* --- cancelling --- */
 
 static void
 cancel_own(struct trial *t)

@@ -1,4 +1,5 @@
-/* `upstream`: redirects and proxies (WIRE.md 9.1). Two servers: "registry", and "cdn" on another port. */
+/* `upstream`: redirects and proxies (WIRE.md 9.1). Two servers: "registry", and "cdn" on another
+ * port. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,10 @@ static struct origin *registry, *cdn;
 static void
 redirect(struct origin_conn *c, const struct origin_request *r, int status, const char *location)
 {
-	origin_send(c, "HTTP/1.1 %d See There\r\nLocation: %s\r\nDocker-Content-Digest: sha256:%s\r\n"
-	    "Content-Length: 0\r\n\r\n", status, location, r->target);
+	origin_send(c,
+	    "HTTP/1.1 %d See There\r\nLocation: %s\r\nDocker-Content-Digest: sha256:%s\r\n"
+	    "Content-Length: 0\r\n\r\n",
+	    status, location, r->target);
 }
 
 static void
@@ -47,7 +50,9 @@ answer_numbered(struct origin_conn *c, const struct origin_request *r)
 	} else if (sscanf(r->target, "/status-%d", &n) == 1) {
 		answer_status(c, n);
 	} else {
-		origin_send(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nDocker-Content-Digest: sha256:final\r\n\r\n%s",
+		origin_send(c,
+		    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nDocker-Content-Digest: "
+		    "sha256:final\r\n\r\n%s",
 		    strcmp(r->method, "HEAD") == 0 ? "" : "hello");
 	}
 }
@@ -65,11 +70,18 @@ answer(struct origin_conn *c, const struct origin_request *r)
 	static const struct {
 		const char *target, *location;
 	} plain[] = {
-		{"/relative/a", "b?x=1"}, {"/parent/a/b", "../c"}, {"/rooted", "/final"}, {"/fragment", "/final#part"},
-		{"/loop", "/loop"}, {"/ftp", "ftp://127.0.0.1/x"}, {"/file", "file:///etc/passwd"},
-		{"/user", "http://user:pw@127.0.0.1/x"}, {"/nonsense", "http://"},
-		{"/link-local", "http://169.254.169.254/latest/meta-data"},
-		{"/link-local-v6", "http://[fe80::1]/"}, {"/mapped", "http://[::ffff:169.254.169.254]/"},
+	    {"/relative/a", "b?x=1"},
+	    {"/parent/a/b", "../c"},
+	    {"/rooted", "/final"},
+	    {"/fragment", "/final#part"},
+	    {"/loop", "/loop"},
+	    {"/ftp", "ftp://127.0.0.1/x"},
+	    {"/file", "file:///etc/passwd"},
+	    {"/user", "http://user:pw@127.0.0.1/x"},
+	    {"/nonsense", "http://"},
+	    {"/link-local", "http://169.254.169.254/latest/meta-data"},
+	    {"/link-local-v6", "http://[fe80::1]/"},
+	    {"/mapped", "http://[::ffff:169.254.169.254]/"},
 	};
 
 	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
@@ -104,7 +116,8 @@ answer_proxy(struct origin_conn *c, const struct origin_request *r)
 	else if (strcmp(r->method, "CONNECT") == 0)
 		origin_send(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
 	else
-		origin_send(c, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s", strlen(r->target), r->target);
+		origin_send(c, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+		    strlen(r->target), r->target);
 }
 
 static void
@@ -134,7 +147,10 @@ end(void)
 }
 
 static const struct upstream_header headers[] = {
-	{"Accept", "a/b"}, {"Cookie", "secret"}, {"X-Private", "secret"}, {"If-Range", "\"e\""},
+    {"Accept", "a/b"},
+    {"Cookie", "secret"},
+    {"X-Private", "secret"},
+    {"If-Range", "\"e\""},
 };
 
 static void
@@ -388,7 +404,7 @@ test_cancel_between_two_hops(void)
 	trial_free(&t);
 }
 
-/* --- TLS to plain --------------------------------------------------------------------------------- */
+/* --- TLS to plain --- */
 
 static void
 test_https_never_leads_to_http(void)
@@ -417,9 +433,10 @@ test_https_never_leads_to_http(void)
 	unlink(key);
 }
 
-/* --- proxies -------------------------------------------------------------------------------------- */
+/* --- proxies --- */
 
-/* "registry" is a proxy for everything but 127.0.0.1. Through it a registry has no private address of its own. */
+/* "registry" is a proxy for everything but 127.0.0.1. Through it a registry has no private
+ * address of its own. */
 static void
 begin_proxy_config(const struct upstream_config *config)
 {
@@ -509,7 +526,8 @@ test_a_private_target_is_refused(void)
 	CU_ASSERT_EQUAL(origin_connections(cdn), 0);
 }
 
-/* Another call may talk to that address, and leave a connection: it is not for the redirect to use. */
+/* Another call may talk to that address, and leave a connection: it is not for the redirect to
+ * use. */
 static void
 test_a_private_target_is_refused_on_a_kept_connection(void)
 {
@@ -538,8 +556,10 @@ test_a_private_target_may_be_allowed(void)
 void
 add_upstream_redirect_suite(void)
 {
-	CU_pSuite s = CU_add_suite_with_setup_and_teardown("upstream-redirect", NULL, NULL, begin, end);
-	CU_pSuite proxy = CU_add_suite_with_setup_and_teardown("upstream-proxy", NULL, NULL, begin_proxy, end_proxy);
+	CU_pSuite s =
+	    CU_add_suite_with_setup_and_teardown("upstream-redirect", NULL, NULL, begin, end);
+	CU_pSuite proxy = CU_add_suite_with_setup_and_teardown(
+	    "upstream-proxy", NULL, NULL, begin_proxy, end_proxy);
 
 	CU_ADD_TEST(s, test_relative_locations);
 	CU_ADD_TEST(s, test_same_origin_keeps_the_credential);

@@ -40,7 +40,8 @@ answer(struct origin_conn *c, const struct origin_request *r)
 		n = origin_read_body(c, r);
 		if (n >= 0)
 			origin_note(c, (long)origin_body_sum(c));
-		origin_send(c, "HTTP/1.1 201 Created\r\nX-Bytes: %ld\r\nContent-Length: 0\r\n\r\n", n);
+		origin_send(
+		    c, "HTTP/1.1 201 Created\r\nX-Bytes: %ld\r\nContent-Length: 0\r\n\r\n", n);
 	}
 }
 
@@ -326,7 +327,8 @@ test_a_body_meets_no_stale_connection(void)
 void
 add_upstream_upload_suite(void)
 {
-	CU_pSuite s = CU_add_suite_with_setup_and_teardown("upstream-upload", NULL, NULL, begin, end);
+	CU_pSuite s =
+	    CU_add_suite_with_setup_and_teardown("upstream-upload", NULL, NULL, begin, end);
 
 	CU_ADD_TEST(s, test_bodies_of_known_length);
 	CU_ADD_TEST(s, test_chunked_bodies);

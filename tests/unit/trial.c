@@ -16,11 +16,11 @@ struct upstream_config
 trial_config(void)
 {
 	return (struct upstream_config){
-		.connect_timeout_ms = 10000,
-		.idle_timeout_ms = 15000,
-		.first_byte_timeout_ms = 15000,
-		.low_speed = 1,
-		.user_agent = "registry-cache-test",
+	    .connect_timeout_ms = 10000,
+	    .idle_timeout_ms = 15000,
+	    .first_byte_timeout_ms = 15000,
+	    .low_speed = 1,
+	    .user_agent = "registry-cache-test",
 	};
 }
 
@@ -96,10 +96,12 @@ take_head(void *arg, const struct upstream_answer *a)
 	free(t->fields);
 	t->fields = calloc(1, size);
 	for (size_t i = 0; i < a->nheaders; i++)
-		used += (size_t)sprintf(t->fields + used, "%s=%s|", a->headers[i].name, a->headers[i].value);
+		used += (size_t)sprintf(
+		    t->fields + used, "%s=%s|", a->headers[i].name, a->headers[i].value);
 	t->status = a->status;
 	t->content_length = a->content_length;
-	snprintf(t->digest, sizeof(t->digest), "%s", a->registry_digest == NULL ? "none" : a->registry_digest);
+	snprintf(t->digest, sizeof(t->digest), "%s",
+	    a->registry_digest == NULL ? "none" : a->registry_digest);
 	t->redirects = a->redirects;
 	t->out_of_order |= t->heads > 0 || t->done || t->call == NULL;
 	t->heads++;
@@ -169,12 +171,12 @@ trial_want(struct trial *t, const char *host, const char *target)
 {
 	memset(t, 0, sizeof(*t));
 	t->r = (struct upstream_request){
-		.method = "GET",
-		.scheme = "http",
-		.host = host,
-		.target = target,
-		.range_first = -1,
-		.range_last = -1,
+	    .method = "GET",
+	    .scheme = "http",
+	    .host = host,
+	    .target = target,
+	    .range_first = -1,
+	    .range_last = -1,
 	};
 	t->fields = calloc(1, 1);
 	t->upload = "";
@@ -185,11 +187,11 @@ void
 trial_start(struct trial *t)
 {
 	static const struct upstream_ops ops = {
-		.head = take_head,
-		.data = take_data,
-		.done = take_done,
-		.body = give_body,
-		.turn = take_turn,
+	    .head = take_head,
+	    .data = take_data,
+	    .done = take_done,
+	    .body = give_body,
+	    .turn = take_turn,
 	};
 
 	t->call = upstream_start(trial_upstream, &t->r, &ops, t);
@@ -206,7 +208,8 @@ trial_go(struct trial *t)
 bool
 trial_body_is(const struct trial *t, const char *text)
 {
-	return buf_len(&t->body) == strlen(text) && (*text == '\0' || memcmp(buf_data(&t->body), text, strlen(text)) == 0);
+	return buf_len(&t->body) == strlen(text) &&
+	    (*text == '\0' || memcmp(buf_data(&t->body), text, strlen(text)) == 0);
 }
 
 bool

@@ -1,4 +1,5 @@
-/* One call in a test of `upstream`: asks, runs the loop until the call has ended, and keeps all that was called back. */
+/* One call in a test of `upstream`: asks, runs the loop until the call has ended, and keeps all
+ * that was called back. */
 #ifndef TRIAL_H
 #define TRIAL_H
 
@@ -19,7 +20,8 @@ extern struct upstream *trial_upstream;
 struct upstream_config trial_config(void);
 void trial_begin(const struct upstream_config *config);
 void trial_end(void);
-/* Ends and begins with these limits, in milliseconds. Short ones are for tests that are about them: machines are slow at times. */
+/* Ends and begins with these limits, in milliseconds. Short ones are for tests that are about
+ * them: machines are slow at times. */
 void trial_change_limits(unsigned idle_ms, unsigned first_byte_ms);
 /* Runs the loop until *flag; a test that waits for more than 20 seconds has failed (false). */
 bool trial_run_until(const bool *flag);
