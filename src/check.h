@@ -22,8 +22,9 @@ struct check_question {
 	const char *accept;                 /* joined; NULL: none was sent */
 	const char *authorization;          /* NULL: anonymous */
 	bool blob; /* for the memory of quirks: blobs and manifests differ */
-	bool
-	    want_body; /* a refusal's body is wanted (the client sent GET): then a refusal is asked again by GET with Range: bytes=0-0 */
+	/* A refusal's body is wanted (the client sent GET): then every refusal by HEAD but a 5xx is
+	 * asked again by GET with Range: bytes=0-0. */
+	bool want_body;
 };
 
 enum check_verdict {
@@ -38,10 +39,11 @@ struct check_answer {
 	enum upstream_result result;        /* CHECK_FAILED */
 	const char *detail;                 /* CHECK_FAILED: text for the log */
 	const struct upstream_answer *head; /* ALLOWED and REFUSED */
-	bool
-	    by_get; /* `head` is of the ladder's GET: its Content-Length may be of a range; see `size` */
-	int64_t
-	    size; /* ALLOWED: of the whole object, -1 when not said (Content-Length of the HEAD, total of a Content-Range) */
+	/* `head` is of the ladder's GET: its Content-Length may be of a range; see `size`. */
+	bool by_get;
+	/* ALLOWED: of the whole object (Content-Length of the HEAD, total of a Content-Range); -1 when
+	 * not said. */
+	int64_t size;
 	const void *body; /* REFUSED, by GET: at most 64 KiB of it */
 	size_t body_length;
 };

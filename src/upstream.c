@@ -23,7 +23,7 @@ upstream_schedule(struct upstream_call *c)
 
 	if (c->is_due)
 		return;
-	/* a timer, not event_active(): that would go on in this turn, without a look at other sockets */
+	/* a timer: event_active() would go on in this turn, without a look at other sockets */
 	if (u->ndue++ == 0)
 		evtimer_add(u->next_turn, &now);
 	TAILQ_INSERT_TAIL(&u->due, c, due_entry);

@@ -15,8 +15,8 @@
  * event loop, so they may start and cancel other calls, and cancel their own.
  *
  * Redirects (WIRE.md section 9): 301, 302, 303, 307, 308 of GET and HEAD are followed, at most 10;
- * relative ones too; Authorization goes to no other scheme, host or port than the call's own, and is
- * not sent again after it was once dropped; https never leads to http. A target with a private or
+ * relative ones too; Authorization goes to no other scheme, host or port than the call's own, and
+ * is not sent again after it was once dropped; https never leads to http. A target with a private or
  * loopback address is refused unless the registry itself has such an address or
  * `allow_private_redirects` is set; one with a link-local address unless the registry has one.
  */
@@ -55,11 +55,12 @@ enum { UPSTREAM_MAX_HEADERS = 128 };
 /* What is asked. Everything is borrowed and copied by upstream_start(). */
 struct upstream_request {
 	const char *method; /* "GET", "HEAD", "POST", … */
-	const char *scheme, *host,
-	    *target;               /* target: path[?query], sent as it is (CURLOPT_PATH_AS_IS) */
+	const char *scheme, *host;
+	const char *target;        /* path[?query], sent as it is */
 	const char *authorization; /* the client's, or NULL */
-	const struct upstream_header
-	    *headers; /* besides; Accept-Encoding: identity is always sent, Expect never */
+	/* Besides. Accept-Encoding: identity is always sent, Expect and hop-by-hop fields never,
+	 * Accept only from here; Authorization, Host and lengths in here are left out. */
+	const struct upstream_header *headers;
 	size_t nheaders;
 	int64_t range_first; /* ≥ 0: Range: bytes=first-[last]; -1: none */
 	int64_t range_last;  /* -1: to the end */
@@ -75,15 +76,15 @@ struct upstream_answer {
 	int64_t content_length;                /* -1: not said */
 	const struct upstream_header *headers; /* in order, every line; names as sent */
 	size_t nheaders;
-	const char *
-	    registry_digest; /* Docker-Content-Digest of the registry's own hop (not a redirect's target), or NULL */
+	/* Docker-Content-Digest of the registry's own hop (not a redirect's target), or NULL */
+	const char *registry_digest;
 	unsigned redirects; /* how many were followed */
 };
 /* The nth (from 0) value of a field, NULL when there is none. Case-insensitive. */
 const char *upstream_header(const struct upstream_answer *a, const char *name, unsigned nth);
 
 enum upstream_result {
-	UPSTREAM_OK, /* the exchange ended; a body without Content-Length may still have been cut */
+	UPSTREAM_OK,       /* it ended; a body without Content-Length may still have been cut */
 	UPSTREAM_CONNECT,  /* no connection (DNS, refused, TLS, proxy), or it died before a head */
 	UPSTREAM_TIMEOUT,  /* connect or first byte took too long */
 	UPSTREAM_BROKEN,   /* the transfer broke or stood still after the head */

@@ -182,11 +182,11 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 static void
 test_a_body_that_waits_longer_than_the_limit(void)
 {
-	static const struct timeval longer_than_limits = {1, 500000};
+	static const struct timeval longer_than_limits = {3, 0};
 	struct trial t;
 	struct event *timer;
 
-	trial_change_limits(1000, 1000);
+	trial_change_limits(2000, 2000);
 	timer = evtimer_new(trial_base, on_timer, &t);
 	want(&t, "PUT", "/put", "hello world", false);
 	t.upload_waits = true;
