@@ -41,8 +41,8 @@ struct check_answer {
 	const struct upstream_answer *head; /* ALLOWED and REFUSED */
 	/* `head` is of the ladder's GET: its Content-Length may be of a range; see `size`. */
 	bool by_get;
-	/* ALLOWED: of the whole object (Content-Length of the HEAD, total of a Content-Range); -1 when
-	 * not said. */
+	/* ALLOWED: of the whole object (Content-Length of the HEAD, total of a Content-Range);
+	 * -1 when not said. */
 	int64_t size;
 	const void *body; /* REFUSED, by GET: at most 64 KiB of it */
 	size_t body_length;

@@ -167,7 +167,7 @@ note_size(struct fill *f, int64_t size)
 		return true;
 	if (f->size >= 0) {
 		log_warn("fill: %s says %" PRId64 " bytes where it was %" PRId64, f->source.host, size, f->size);
-		lead_abort(f, FILL_END_UPSTREAM);
+		lead_abort(f, FILL_END_DIGEST);
 		return false;
 	}
 	f->size = size;

@@ -70,7 +70,7 @@ end_slot(struct fill *f, enum fill_state state, enum fill_end reason)
 {
 	if (f->ref.seq == 0)
 		return;
-	if (state == FILL_FAILED)
+	if (state != FILL_DONE)
 		shm_fill_set_size(f->fills->c.shm, f->ref, f->size, FILL_STATUS_REASON + (unsigned)reason);
 	shm_fill_end(f->fills->c.shm, f->ref, state);
 	f->ref.seq = 0;
@@ -92,13 +92,22 @@ end_lead(struct fill *f, enum fill_state state, enum fill_end end)
 	fill_ended(f, end);
 }
 
+/* Other credentials, or another upstream, may go on where these could not. */
+static bool
+can_be_gone_on_with(const struct fill *f, enum fill_end end)
+{
+	if (!f->has_lease || f->phase != PHASE_FETCH)
+		return false;
+	return end == FILL_END_AGAIN || ((end == FILL_END_UPSTREAM || end == FILL_END_TIMEOUT) && f->bytes > 0);
+}
+
 void
 lead_abort(struct fill *f, enum fill_end end)
 {
 	struct fills *fs = f->fills;
 
 	upstream_cancel(&f->call);
-	if (end == FILL_END_AGAIN && f->has_lease && f->phase == PHASE_FETCH && fetch_write(f)) {
+	if (can_be_gone_on_with(f, end) && fetch_write(f)) {
 		end_lead(f, FILL_ABANDONED, end); /* lease and part stay for who takes it over */
 		return;
 	}

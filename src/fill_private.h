@@ -114,7 +114,7 @@ void lead_try(struct fill *f);
 void lead_step(struct fill *f);
 /* All bytes are in: judges the digest, publishes. */
 void lead_finish(struct fill *f);
-/* Gives up, for this reason; FILL_END_AGAIN leaves the part for another to go on with. */
+/* Gives up, for this reason. Where another may go on with the part, it and its lease stay. */
 void lead_abort(struct fill *f, enum fill_end end);
 void lead_release(struct fill *f); /* frees what only a leader has */
 

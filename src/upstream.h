@@ -16,8 +16,8 @@
  *
  * Redirects (WIRE.md section 9): 301, 302, 303, 307, 308 of GET and HEAD are followed, at most 10;
  * relative ones too; Authorization goes to no other scheme, host or port than the call's own, and
- * is not sent again after it was once dropped; https never leads to http. A target with a private or
- * loopback address is refused unless the registry itself has such an address or
+ * is not sent again after it was once dropped; https never leads to http. A target with a private
+ * or loopback address is refused unless the registry itself has such an address or
  * `allow_private_redirects` is set; one with a link-local address unless the registry has one.
  */
 #ifndef UPSTREAM_H

@@ -552,8 +552,9 @@ def socket_inode(local_port, remote_port):
 class Download(threading.Thread):
     """One GET in a thread of its own; `answer` or `error` when it is joined."""
 
-    def __init__(self, cache, target, headers=(), connection=None):
+    def __init__(self, cache, target, headers=(), connection=None, **more):
         super().__init__(daemon=True)
+        self.more = more
         self.connection = connection or cache.connect()
         self.target, self.headers = target, headers
         self.answer, self.error = None, None
@@ -562,7 +563,8 @@ class Download(threading.Thread):
     def run(self):
         try:
             self.answer = self.connection.request("GET", self.target,
-                                                  [*self.headers, ("Connection", "close")])
+                                                  [*self.headers, ("Connection", "close")],
+                                                  **self.more)
         except (Closed, OSError) as e:
             self.error = e
         finally:

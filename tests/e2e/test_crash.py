@@ -32,15 +32,21 @@ class Client:
         return answer.body if answer.complete else None
 
 
+def find_leader(cache, digest):
+    """Who writes the part; when it has just been published, any listener will do."""
+    wait_until(lambda: cache.leader(digest) is not None or cache.object_path(digest).exists(),
+               "somebody leads")
+    leader = cache.leader(digest)
+    return 0 if leader is None else leader
+
+
 def choose(cache, who, blob):
     """(pid, number of the listener or None) of the victim."""
     if who == "master":
         return cache.master, None
     if who == "gc":
         return cache.gc(), None
-    leader = wait_until(lambda: [cache.leader(blob.digest)], "somebody leads")[0]
-    if leader is None:  # it has just published: any listener will do
-        leader = 0
+    leader = find_leader(cache, blob.digest)
     number = leader if who == "leader" else (leader + 1) % cache.listener_count
     return cache.listeners()[number], number
 
@@ -134,8 +140,7 @@ def test_two_dead_leaders_in_a_row_hurt_only_their_own_clients(new_cache, origin
     clients = {k: Client(cache, k, blob) for k in range(3)}
     for gate in gates:
         gate.wait_reached()
-        leader = wait_until(lambda: [k for k in [cache.leader(blob.digest)] if k is not None],
-                            "somebody leads")[0]
+        leader = find_leader(cache, blob.digest)
         os.kill(cache.listeners()[leader], signal.SIGKILL)
         clients.pop(leader).finish()
         gate.open()

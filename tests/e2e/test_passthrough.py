@@ -77,6 +77,22 @@ def test_authorization_passes_to_the_upstream_and_refusals_come_back(new_origin,
     assert origin.gets()[-1].header("Authorization") == alice
 
 
+def test_a_token_is_asked_of_the_upstream_by_get_and_by_form(cache, origin):
+    token = b'{"token":"abc","expires_in":60}'
+    origin.pages["/token"] = (200, (JSON,), token)
+    target = "/token?service=origin&scope=repository%3Ateam%2Fapp%3Apull"
+    answer = cache.get(target, [("Authorization", basic("alice", "secret"))])
+    assert (answer.status, answer.body) == (200, token)
+    assert origin.gets()[-1].target == target
+    assert origin.gets()[-1].header("Authorization") == basic("alice", "secret")
+    form = b"grant_type=refresh_token&service=origin&refresh_token=x"
+    answer = cache.request("POST", "/token", [("Content-Type", "application/x-www-form-urlencoded")], form)
+    assert answer.body == form  # the origin gives back what a POST that it does not know has brought
+    posted = origin.entries(method="POST")[-1]
+    assert posted.header("Content-Type") == "application/x-www-form-urlencoded"
+    assert cache.objects() == []
+
+
 # --- pushes ------------------------------------------------------------------------------------
 
 

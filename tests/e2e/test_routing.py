@@ -128,9 +128,12 @@ def test_every_repository_name_of_the_grammar_works(cache, origin, repository):
     assert len(origin.fetches(blob)) == 1
 
 
-def test_what_is_not_below_v2_goes_nowhere(cache, origin):
+def test_what_is_not_below_v2_is_the_upstream_s_to_answer(cache, origin):
     for target in ("/", "/etc/passwd", "/v1/x", "/v22/"):
-        assert cache.get(target).status in (400, 404), target
+        answer = cache.get(target)
+        assert answer.status == 404, target
+        assert answer.json()["errors"][0]["detail"] == {"port": origin.port}
+        assert origin.gets()[-1].target == target
     assert cache.objects() == []
 
 

@@ -267,6 +267,15 @@ origin_reset(struct origin_conn *c)
 
 /* --- the server --- */
 
+/* A process that outlives its parent would wait for ever. */
+static void
+die_with(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+}
+
 static char *
 read_head(struct origin_conn *c)
 {
@@ -325,6 +334,8 @@ serve(struct origin_conn *c, origin_handler *handler)
 static void
 accept_loop(int fd, SSL_CTX *ctx, struct record *rec, origin_handler *handler)
 {
+	pid_t acceptor = getpid();
+
 	while (true) {
 		int peer = accept(fd, NULL, NULL);
 		unsigned number = atomic_fetch_add(&rec->connections, 1);
@@ -334,7 +345,7 @@ accept_loop(int fd, SSL_CTX *ctx, struct record *rec, origin_handler *handler)
 		if (fork() == 0) {
 			static struct origin_conn c;
 
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			die_with(acceptor);
 			close(fd);
 			c = (struct origin_conn){.fd = peer, .record = rec, .number = number};
 			if (ctx != NULL) {
@@ -367,6 +378,7 @@ static struct origin *
 start(origin_handler *handler, SSL_CTX *ctx)
 {
 	struct origin *o = calloc(1, sizeof(*o));
+	pid_t parent = getpid();
 	int fd;
 
 	if (o == NULL)
@@ -381,7 +393,7 @@ start(origin_handler *handler, SSL_CTX *ctx)
 	if (o->pid < 0)
 		die("fork");
 	if (o->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		die_with(parent);
 		signal(SIGCHLD, SIG_IGN);
 		signal(SIGPIPE, SIG_IGN);
 		if (fd != 3 && dup2(fd, 3) != 3)
