@@ -1,11 +1,16 @@
 /* Answers' heads and the JSON of errors. Written with plain copies: every request formats one. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
 
+#include <jansson.h>
+
 #include "clock.h"
 #include "http.h"
+#include "log.h"
+#include "xalloc.h"
 
 static const struct {
 	int status;
@@ -167,36 +172,34 @@ http_connection_names(const char *connection, const char *name)
 	return false;
 }
 
-/* A JSON string's inside. Bytes that are not ASCII become "?": what came from the wire need not
- * be UTF-8. */
-static const char *
-json_escape(struct arena *arena, const char *s)
+/* A string of JSON is UTF-8: what is not ASCII in a message (it may come from the wire) becomes "?". */
+static json_t *
+ascii_string(const char *s)
 {
-	static const char hex[] = "0123456789abcdef";
-	char *text = arena_alloc(arena, 6 * strlen(s) + 1), *to = text;
+	size_t n = strlen(s);
+	char *copy = xstrndup(s, n);
+	json_t *string;
 
-	if (text == NULL)
-		return "";
-	for (; *s != '\0'; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if (c < 0x20 || c == 0x7f) {
-			to = stpcpy(to, "\\u00");
-			*to++ = hex[c >> 4];
-			*to++ = hex[c & 15];
-			continue;
-		}
-		if (c == '"' || c == '\\')
-			*to++ = '\\';
-		*to++ = c < 0x80 ? (char)c : '?';
-	}
-	return text;
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)copy[i] >= 0x80)
+			copy[i] = '?';
+	string = json_string(copy);
+	free(copy);
+	return string;
 }
 
 const char *
 http_error_body(struct arena *arena, const char *code, const char *message)
 {
-	return arena_printf(arena,
-	    "{\"errors\":[{\"code\":\"%s\",\"message\":\"%s\",\"detail\":null}]}\n",
-	    json_escape(arena, code), json_escape(arena, message));
+	json_t *body = json_pack("{s:[{s:o,s:o,s:n}]}", "errors", "code", ascii_string(code), "message",
+	    ascii_string(message), "detail");
+	char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+	const char *copy;
+
+	if (text == NULL)
+		panic("cannot make an error body");
+	copy = arena_printf(arena, "%s\n", text);
+	free(text);
+	json_decref(body);
+	return copy;
 }

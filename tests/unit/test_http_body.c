@@ -343,7 +343,7 @@ error_bodies_are_json_whatever_the_message(void)
 	arena_init(&arena, 4096);
 	CU_ASSERT_STRING_EQUAL(http_error_body(&arena, "NAME_INVALID", "a \"b\"\\\n\x01\x7f\xff"),
 	    "{\"errors\":[{\"code\":\"NAME_INVALID\","
-	    "\"message\":\"a \\\"b\\\"\\\\\\u000a\\u0001\\u007f?\",\"detail\":null}]}\n");
+	    "\"message\":\"a \\\"b\\\"\\\\\\n\\u0001\x7f?\",\"detail\":null}]}\n");
 	arena_reset(&arena);
 }
 
