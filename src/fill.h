@@ -33,6 +33,7 @@ struct fills;
 struct refusal;
 struct store;
 struct upstream;
+struct upstream_call;
 
 /* The last block of an object, in bytes, that nobody is given before the digest is known to be right. */
 enum { FILL_HELD_BACK = 65536 };
@@ -109,6 +110,9 @@ struct fill_status {
 	const char *media_type; /* "" when not known; borrowed until the next turn */
 };
 void fill_look(const struct fill_client *client, struct fill_status *status);
+/* After FILL_END_UNCACHED: the leader's transfer, for its origin to go on with. Its head said 200, size and media type
+ * are fill_look()'s; it is paused and no byte of its body was taken. The caller's from now on; NULL: there is none. */
+struct upstream_call *fill_take_call(struct fill_client *client);
 /* After FILL_END_REFUSED: borrowed until fill_leave(). */
 const struct refusal *fill_refusal(const struct fill_client *client);
 

@@ -157,6 +157,38 @@ note_etag(struct fill *f, const struct upstream_answer *a)
 		strcpy(f->etag, etag);
 }
 
+static void
+on_spare_done(void *arg, enum upstream_result r, const char *detail)
+{
+	struct fill *f = arg;
+
+	(void)r;
+	(void)detail;
+	f->spare = NULL;
+}
+
+static void
+on_spare_data(void *arg, const void *p, size_t n)
+{
+	(void)arg;
+	(void)p;
+	panic("%zu bytes came from a paused transfer: %p", n, p);
+}
+
+/* The transfer has just begun and the store cannot have the object: who leads may have it for itself. */
+static void
+keep_for_origin(struct fill *f)
+{
+	static const struct upstream_ops ops = {NULL, on_spare_data, on_spare_done, NULL, NULL};
+
+	if (f->bytes > 0 || buf_len(&f->gather) > 0)
+		return;
+	f->spare = f->call;
+	f->call = NULL;
+	upstream_retarget(f->spare, &ops, f);
+	upstream_pause(f->spare);
+}
+
 /* The whole object's size became known. False: it ended the fill. */
 static bool
 note_size(struct fill *f, int64_t size)
@@ -173,6 +205,7 @@ note_size(struct fill *f, int64_t size)
 	f->size = size;
 	if ((fs->c.max_object > 0 && (uint64_t)size > fs->c.max_object) || !store_reserve(f->fd, (uint64_t)size)) {
 		log_warn("fill: no room for an object of %" PRId64 " bytes: passed through", size);
+		keep_for_origin(f);
 		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_STORE_ERRORS, 1);
 		lead_abort(f, FILL_END_UNCACHED);
 		return false;

@@ -68,6 +68,7 @@ struct fill {
 	struct fill_source source;
 	struct hasher *hasher;
 	struct upstream_call *call;
+	struct upstream_call *spare; /* ENDED: not for the store, but its origin may take it */
 	struct event *timer;    /* tries again */
 	struct buf gather;      /* hashed, not yet written */
 	uint64_t skip;          /* bytes that the upstream sends again and that are there already */

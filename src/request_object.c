@@ -319,6 +319,16 @@ step_join(struct request *req)
 
 /* --- fill ---------------------------------------------------------------------------------------- */
 
+static void
+note_fill(struct request *req, const struct fill_status *st)
+{
+	req->led |= st->leading;
+	req->size = st->size;
+	req->checked = true; /* by its own check, or by its own GET */
+	if (req->route.kind == ROUTE_MANIFEST && st->media_type[0] != '\0' && req->media_type[0] == '\0')
+		req->media_type = arena_strdup(&req->arena, st->media_type);
+}
+
 static enum step
 fill_has_ended(struct request *req, const struct fill_status *st)
 {
@@ -340,6 +350,8 @@ fill_has_ended(struct request *req, const struct fill_status *st)
 		return request_fail(req, 502, "DIGEST_INVALID", "the registry %s delivered other bytes than the digest names",
 		    req->route.upstream);
 	case FILL_END_UNCACHED:
+		if (!req->head_sent && (req->spare = fill_take_call(req->fill)) != NULL)
+			note_fill(req, st);
 		return uncached(req);
 	default:
 		return STEP_WAIT;
@@ -356,16 +368,6 @@ use_fill_file(struct request *req, const struct fill_status *st)
 		return true;
 	fd = fcntl(st->fd, F_DUPFD_CLOEXEC, 0);
 	return fd >= 0 && request_use_file(req, fd);
-}
-
-static void
-note_fill(struct request *req, const struct fill_status *st)
-{
-	req->led |= st->leading;
-	req->size = st->size;
-	req->checked = true; /* by its own check, or by its own GET */
-	if (req->route.kind == ROUTE_MANIFEST && st->media_type[0] != '\0' && req->media_type[0] == '\0')
-		req->media_type = arena_strdup(&req->arena, st->media_type);
 }
 
 /* Waits until the first byte can be sent, so that a failure before it is told by its status. */

@@ -61,6 +61,7 @@ struct request {
 	struct index_object object;
 	struct check_ticket *ticket;
 	struct fill_client *fill;
+	struct upstream_call *spare; /* for UNCACHED: a transfer that has begun; NULL: none */
 	unsigned joins;
 	int fd; /* its own; -1: none */
 	dev_t device;

@@ -289,10 +289,11 @@ on_done(void *arg, enum upstream_result r, const char *detail)
 	request_drive(c);
 }
 
+static const struct upstream_ops call_ops = {on_head, on_data, on_done, NULL, on_turn};
+
 static void
 call_start(struct uncached *u)
 {
-	static const struct upstream_ops ops = {on_head, on_data, on_done, NULL, on_turn};
 	struct request *req = u->req;
 	struct upstream_header accept = {"Accept", req->accept};
 	struct upstream_request r = {
@@ -308,7 +309,17 @@ call_start(struct uncached *u)
 		.follow = true,
 	};
 
-	u->call = upstream_start(req->s->upstream, &r, &ops, u);
+	u->call = upstream_start(req->s->upstream, &r, &call_ops, u);
+}
+
+/* The fill that was not to be had already asked, and was given the head. */
+static void
+take_spare(struct uncached *u)
+{
+	u->call = u->req->spare;
+	u->req->spare = NULL;
+	upstream_retarget(u->call, &call_ops, u);
+	upstream_resume(u->call);
 }
 
 /* --- the prefix ---------------------------------------------------------------------------------- */
@@ -360,6 +371,8 @@ start(struct request *req)
 		fail(u, "out of timers");
 	else if (whole && u->got > 0)
 		event_add(u->timer, &now);
+	else if (req->spare != NULL)
+		take_spare(u);
 	else
 		call_start(u);
 }
@@ -378,6 +391,7 @@ step_uncached(struct request *req)
 
 	if (u == NULL && is_fresh_range(req)) {
 		req->uncached_pass = true;
+		upstream_cancel(&req->spare);
 		request_goto(req, REQUEST_PASS);
 		return STEP_NEXT;
 	}

@@ -273,6 +273,13 @@ upstream_resume(struct upstream_call *c)
 }
 
 void
+upstream_retarget(struct upstream_call *c, const struct upstream_ops *ops, void *arg)
+{
+	c->ops = *ops;
+	c->arg = arg;
+}
+
+void
 upstream_cancel(struct upstream_call **call)
 {
 	struct upstream_call *c = *call;

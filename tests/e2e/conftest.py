@@ -52,8 +52,8 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def new_cache(tmp_path, small_disk, new_origin):
-    """Makes caches: new_cache(origin, server={…}). They end before their disks and origins do, and
-    their logs must be clean then."""
+    """Makes caches: new_cache(origin, server={…}). They end before their disks and origins do,
+    and their logs must be clean then."""
     made = []
 
     def make(origin=None, start=True, **config):

@@ -135,7 +135,7 @@ class Entry:
 
 
 class Access:
-    """Who may read what: `grants` maps an Authorization value (or None) to repositories ("*": all)"""
+    """Who may read what: `grants` maps an Authorization (or None) to repositories ("*": all)."""
 
     def __init__(self, grants, challenge="basic", denial=403):
         self.grants, self.challenge, self.denial = dict(grants), challenge, denial

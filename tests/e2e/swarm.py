@@ -57,7 +57,7 @@ class Client:
 
 
 def run(clients, most, wanted, end):
-    """Reads, at most so much at a time, while a client is wanted and goes on; returns those that go on."""
+    """Reads, `most` bytes at a time, while clients are wanted; returns those that go on."""
     selector, buffer, going_on = selectors.DefaultSelector(), bytearray(most), []
     for client in clients:
         selector.register(client.socket, selectors.EVENT_READ, client)

@@ -4,7 +4,8 @@ import os
 import random
 import signal
 
-from harness import KIB, MIB, Closed, alive, noise, wait_until
+from client import KIB, MIB, Closed
+from harness import alive, noise, wait_until
 from origin import Answer, Gate
 
 SEED = int(os.environ.get("REGISTRY_CACHE_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
@@ -71,8 +72,8 @@ def one_round(cache, origin, rng, n, who):
         wait_until(lambda: not alive(pid), "the victim is dead")
     gate.open()
     bodies = [c.finish() for c in clients]
-    context = (f"seed {SEED} round {n}: {who} (listener {number}) killed at byte {at} of {blob.size}, "
-               f"flowing {flowing}")
+    context = (f"seed {SEED} round {n}: {who} (listener {number}) at byte {at} of {blob.size}"
+               f"{', flowing' if flowing else ''}")
     for c, body in zip(clients, bodies):
         if who != "master" and c.listener != number:
             assert body == blob.data, context

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-from harness import MIB, Closed, Connection, noise, yaml
+from client import MIB, Closed, Connection
+from harness import noise, yaml
 from oci import Layout, folders
 from origin import OCI_MANIFEST, Access, Answer, Gate, basic, digest_of
 

@@ -3,7 +3,8 @@ once the upstream is honest again the next request is served."""
 import gzip
 
 import pytest
-from harness import KIB, MIB, Closed, noise, sha256, wait_until
+from client import KIB, MIB, Closed, sha256
+from harness import noise, wait_until
 from origin import OCI_MANIFEST, Answer, Gate
 
 SMALL, LARGE = noise(5000, 1), noise(3 * MIB, 2)

@@ -3,7 +3,8 @@ import json
 import os
 
 import pytest
-from harness import KIB, MIB, Closed, noise, rss, wait_until
+from client import KIB, MIB, Closed
+from harness import noise, rss, wait_until
 from origin import OCI_MANIFEST, Access, basic, digest_of
 
 JSON = ("Content-Type", "application/json")
@@ -86,10 +87,10 @@ def test_a_token_is_asked_of_the_upstream_by_get_and_by_form(cache, origin):
     assert origin.gets()[-1].target == target
     assert origin.gets()[-1].header("Authorization") == basic("alice", "secret")
     form = b"grant_type=refresh_token&service=origin&refresh_token=x"
-    answer = cache.request("POST", "/token", [("Content-Type", "application/x-www-form-urlencoded")], form)
-    assert answer.body == form  # the origin gives back what a POST that it does not know has brought
-    posted = origin.entries(method="POST")[-1]
-    assert posted.header("Content-Type") == "application/x-www-form-urlencoded"
+    kind = "application/x-www-form-urlencoded"
+    answer = cache.request("POST", "/token", [("Content-Type", kind)], form)
+    assert answer.body == form  # the origin gives back what a POST that it does not know brought
+    assert origin.entries(method="POST")[-1].header("Content-Type") == kind
     assert cache.objects() == []
 
 

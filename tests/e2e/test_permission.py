@@ -1,7 +1,8 @@
 """Who may read what: every request is checked with its own client's credentials, and a refusal is
 the upstream's own."""
 import pytest
-from harness import KIB, MIB, Download, noise, wait_until
+from client import KIB, MIB
+from harness import Download, noise, wait_until
 from origin import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Access, Answer, Gate, basic
 
 ALICE, BOB, CAROL = basic("alice", "a-secret"), basic("bob", "b-secret"), basic("carol", "c-secret")

@@ -4,7 +4,8 @@ import shutil
 import subprocess
 
 import pytest
-from harness import MIB, SLOW, free_port, noise, wait_until
+from client import MIB, SLOW
+from harness import free_port, noise, wait_until
 from oci import Layout, folders
 from origin import digest_of
 

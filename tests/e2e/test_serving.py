@@ -1,6 +1,7 @@
 """HTTP/1.1 to clients: heads, bodies, ranges, conditions, connections and their limits."""
 import pytest
-from harness import MIB, Closed, Download, noise, wait_until
+from client import MIB, Closed
+from harness import Download, noise, wait_until
 from origin import OCI_MANIFEST, Access, Answer, Gate, basic
 
 DATA = noise(200_000, 7)

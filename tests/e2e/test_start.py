@@ -5,7 +5,8 @@ import socket
 import subprocess
 
 import pytest
-from harness import BINARY, MIB, PATIENCE, Download, alive, noise, wait_until
+from client import MIB, PATIENCE
+from harness import BINARY, Download, alive, noise, wait_until
 from origin import Answer, Gate
 
 

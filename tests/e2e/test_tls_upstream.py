@@ -7,7 +7,8 @@ import subprocess
 import threading
 
 import pytest
-from harness import MIB, noise
+from client import MIB
+from harness import noise
 from origin import Answer
 
 
