@@ -229,6 +229,10 @@ begin_next(struct conn *c)
 	req = request_new(c);
 	switch (http_parse_head((const char *)buf_data(in), buf_len(in), &req->arena, &req->head, &consumed, &error)) {
 	case HTTP_OK:
+		if (consumed > req->s->max_head) { /* it came all at once */
+			begin_bad(req, "the head is too large");
+			return true;
+		}
 		buf_consume(in, consumed);
 		conn_consumed(c);
 		begin(req);
