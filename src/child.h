@@ -24,7 +24,7 @@ struct child_start {
 	int ready_fd;           /* eventfd that wakes the master when the child is ready */
 	struct tls_server *tls; /* certificate and key, read by the master; NULL: plain HTTP */
 	bool first;        /* gc: no listener of this run lives yet, so the index may be dropped */
-	unsigned failures; /* how many before it, in a row, died too early to call them well */
+	unsigned failures; /* how many before it, in a row, died before they were ready */
 };
 
 struct child;

@@ -342,7 +342,7 @@ ended_broken(struct fill *f, enum upstream_result r, const char *detail)
 
 	if (detail == NULL || *detail == '\0')
 		detail = upstream_result_name(r);
-	if (r == UPSTREAM_CONNECT || r == UPSTREAM_TIMEOUT || r == UPSTREAM_BROKEN) {
+	if (upstream_may_pass(r)) {
 		retry_or_end(f, r == UPSTREAM_TIMEOUT ? FILL_END_TIMEOUT : FILL_END_UPSTREAM, detail);
 		return;
 	}

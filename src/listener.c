@@ -28,6 +28,7 @@ enum {
 	TICK_MS = 100,
 	ACCEPT_BATCH = 64,     /* connections accepted in one turn of the loop */
 	ACCEPT_PAUSE_MS = 100, /* after the process ran out of descriptors */
+	REFUSED_SAY_MS = 1000,
 	REOPEN_TICKS = 100,    /* between attempts to open an index that would not open */
 	INPUT_EXTRA = 65536,   /* bytes of a request's body read ahead, besides its head */
 };
@@ -42,16 +43,26 @@ struct listener {
 	struct child *child;
 	int listen_fd;
 	unsigned ticks;
+	unsigned refused;         /* connections, since that was last said */
+	uint64_t refused_said_ms; /* clock_ms */
 	bool draining;
 };
 
 /* --- accepting ----------------------------------------------------------------------------------- */
 
+/* One line a second at most: a flood of connections is not to become a flood of lines. */
 static void
-refuse(int fd, const char *address, const char *why)
+refuse(struct listener *l, int fd, const char *address, const char *why)
 {
-	log_warn("connection from %s refused: %s", address, why);
+	uint64_t now = clock_ms();
+
 	close(fd);
+	l->refused++;
+	if (now - l->refused_said_ms < REFUSED_SAY_MS)
+		return;
+	log_warn("%u connections refused, the last from %s: %s", l->refused, address, why);
+	l->refused = 0;
+	l->refused_said_ms = now;
 }
 
 /* Why one more connection from this address is too many; NULL: it is not. Counted as open in any case. */
@@ -83,7 +94,7 @@ welcome(struct listener *l, int fd, const struct sockaddr *peer)
 	if (why != NULL) {
 		shm_connections_add(l->start->shm, l->start->number, -1);
 		shm_address_add(l->start->shm, l->start->number, address, -1);
-		refuse(fd, address, why);
+		refuse(l, fd, address, why);
 		return;
 	}
 	shm_count(l->start->shm, l->start->number, COUNT_CONNECTIONS, 1);

@@ -143,7 +143,7 @@ log_death(const struct master *m, const struct master_child *c, int status)
 static void
 child_died(struct master *m, struct master_child *c, int status, uint64_t now)
 {
-	bool well = master_child_is_ready(m, c) && now - c->forked_at >= MASTER_LIVED_MS;
+	bool well = master_child_is_ready(m, c); /* then it is replaced at once: clients wait on its socket */
 
 	log_death(m, c, status);
 	c->failures = well ? 0 : c->failures + 1;

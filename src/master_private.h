@@ -26,7 +26,6 @@ struct tls_server;
 enum {
 	MASTER_GC_STOP_MS = 30000, /* what gc may take to sync and mark the store */
 	MASTER_START_MS = 60000,   /* what a child may take to be ready */
-	MASTER_LIVED_MS = 5000,    /* who was ready and lived so long is replaced at once */
 	MASTER_GC_TRIES = 3,       /* deaths of gc before the listeners are started without it */
 	MASTER_BOUND_SIZE = 64,    /* an address and port as text */
 };

@@ -69,7 +69,8 @@ services_init(struct services *s)
 static enum step
 route_failed(struct request *req, enum route_result r)
 {
-	const char *host = req->head.host, *target = req->head.target;
+	const char *host = req->head.host;
+	const char *target = arena_strndup(&req->arena, req->head.target, strcspn(req->head.target, "?"));
 
 	switch (r) {
 	case ROUTE_NO_UPSTREAM:
@@ -138,16 +139,20 @@ request_new(struct conn *c)
 	return req;
 }
 
+/* A query is not logged: what it holds may be a secret (the state of an upload, a token). */
 static void
 access_line(const struct request *req)
 {
-	log_access("id=%" PRIx64 " client=%s method=%s upstream=%s repository=%s reference=%s target=%.512s outcome=%s "
+	const char *target = req->head.target != NULL ? req->head.target : "-";
+	size_t path = strcspn(target, "?");
+
+	log_access("id=%" PRIx64 " client=%s method=%s upstream=%s repository=%s reference=%s target=%.*s outcome=%s "
 	    "status=%d bytes=%" PRIu64 " ms=%" PRIu64 "%s%s", req->id, conn_address(req->conn),
 	    req->head.method_name != NULL ? req->head.method_name : "-",
 	    req->route.upstream != NULL ? req->route.upstream : "-",
 	    req->route.repository != NULL && *req->route.repository != '\0' ? req->route.repository : "-",
 	    req->route.reference != NULL && *req->route.reference != '\0' ? req->route.reference : "-",
-	    req->head.target != NULL ? req->head.target : "-", req->outcome != NULL ? req->outcome : "error",
+	    (int)(path < 512 ? path : 512), target, req->outcome != NULL ? req->outcome : "error",
 	    req->status, req->bytes, clock_ms() - req->started_ms, req->code != NULL ? " code=" : "",
 	    req->code != NULL ? req->code : "");
 }

@@ -279,6 +279,9 @@ on_done(void *arg, enum upstream_result r, const char *detail)
 		(void)request_no_answer(req, r, detail);
 	} else if (u->refusal != NULL) {
 		retry_or_fail(u, "it answered with an error");
+	} else if (r != UPSTREAM_OK && !upstream_may_pass(r)) {
+		u->ended = true;
+		(void)request_no_answer(req, r, detail);
 	} else if (r != UPSTREAM_OK) {
 		retry_or_fail(u, detail != NULL && *detail != '\0' ? detail : upstream_result_name(r));
 	} else if (!is_complete(u)) {

@@ -87,12 +87,15 @@ enum upstream_result {
 	UPSTREAM_OK,       /* it ended; a body without Content-Length may still have been cut */
 	UPSTREAM_CONNECT,  /* no connection (DNS, refused, TLS, proxy), or it died before a head */
 	UPSTREAM_TIMEOUT,  /* connect or first byte took too long */
+	UPSTREAM_UNTRUSTED, /* its certificate is not to be trusted, or not of that name */
 	UPSTREAM_BROKEN,   /* the transfer broke or stood still after the head */
 	UPSTREAM_PROTOCOL, /* not HTTP, or a head over the limits */
 	UPSTREAM_REDIRECT, /* a redirect that may not be followed, or too many */
 	UPSTREAM_BODY_FAILED /* ops->body said so */
 };
 const char *upstream_result_name(enum upstream_result r);
+/* May it go better at the next try? */
+bool upstream_may_pass(enum upstream_result r);
 
 struct upstream_call;
 

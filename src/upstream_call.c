@@ -81,6 +81,7 @@ upstream_result_name(enum upstream_result r)
 	    [UPSTREAM_OK] = "ok",
 	    [UPSTREAM_CONNECT] = "no connection",
 	    [UPSTREAM_TIMEOUT] = "timed out",
+	    [UPSTREAM_UNTRUSTED] = "certificate not trusted",
 	    [UPSTREAM_BROKEN] = "broken",
 	    [UPSTREAM_PROTOCOL] = "protocol error",
 	    [UPSTREAM_REDIRECT] = "bad redirect",
@@ -88,6 +89,12 @@ upstream_result_name(enum upstream_result r)
 	};
 
 	return names[r];
+}
+
+bool
+upstream_may_pass(enum upstream_result r)
+{
+	return r == UPSTREAM_CONNECT || r == UPSTREAM_TIMEOUT || r == UPSTREAM_BROKEN;
 }
 
 bool
@@ -112,6 +119,9 @@ result_of(const struct upstream_call *c, CURLcode code)
 	case CURLE_URL_MALFORMAT:
 	case CURLE_OUT_OF_MEMORY: /* a header line longer than libcurl's limit */
 		return UPSTREAM_PROTOCOL;
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_ISSUER_ERROR:
+		return UPSTREAM_UNTRUSTED;
 	case CURLE_OPERATION_TIMEDOUT:
 		return c->answered ? UPSTREAM_BROKEN : UPSTREAM_TIMEOUT;
 	default:

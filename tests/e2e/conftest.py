@@ -1,5 +1,6 @@
 """Fixtures: origins and caches that end with the test, and a small disk."""
 import pathlib
+import ssl
 import subprocess
 import sys
 
@@ -89,3 +90,37 @@ def swarm():
     yield make
     for s in made:
         s.end()
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory):
+    """A CA, and a certificate of it for 127.0.0.1 and registry.test."""
+    folder = tmp_path_factory.mktemp("pki")
+
+    def openssl(*args):
+        subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=Test CA",
+            "-keyout", "ca.key", "-out", "ca.crt")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry.test",
+            "-keyout", "server.key", "-out", "server.csr")
+    (folder / "extensions").write_text("subjectAltName=IP:127.0.0.1,DNS:registry.test\n")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+            "-CAcreateserial",
+            "-days", "2", "-extfile", "extensions", "-out", "server.crt")
+    return Pki(folder)
+
+
+class Pki:
+    """Paths of PEM files, and what Python makes of them."""
+
+    def __init__(self, folder):
+        self.ca, self.cert, self.key = (str(folder / n) for n in ("ca.crt", "server.crt", "server.key"))
+
+    def server_context(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, self.key)
+        return context
+
+    def client_context(self):
+        return ssl.create_default_context(cafile=self.ca)

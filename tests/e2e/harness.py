@@ -341,9 +341,23 @@ def writable(pid, number):
 
 
 def socket_inode(local_port, remote_port):
-    """The inode of the accepted end of a loopback connection; None while nobody accepted it.
+    """The inode of one end of a loopback connection; None while nobody accepted it."""
+    answer = ask_socket(local_port, remote_port)
+    return answer and struct.unpack_from("=I", answer, 84)[0] or None
 
-    Asked of the kernel (sock_diag(7)): /proc/net/tcp has every socket of the machine in it.
+
+def all_taken(local_port, remote_port):
+    """Has the process at the remote end read all that the local end sent it?"""
+    here, there = ask_socket(local_port, remote_port), ask_socket(remote_port, local_port)
+    unsent = struct.unpack_from("=I", here, 76)[0] if here else 0
+    unread = struct.unpack_from("=I", there, 72)[0] if there else 0
+    return unsent == 0 and unread == 0
+
+
+def ask_socket(local_port, remote_port):
+    """The kernel's inet_diag_msg (sock_diag(7)) after its netlink header; None: no such socket.
+
+    /proc/net/tcp has all sockets of the machine in it and takes long where there are many.
     """
     loopback, any_cookie = socket.inet_aton("127.0.0.1"), 0xffffffff
     request = struct.pack("=BBBBI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, 0xffffffff) \
@@ -353,9 +367,8 @@ def socket_inode(local_port, remote_port):
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
         kernel.send(header + request)
         answer = kernel.recv(4096)
-    if struct.unpack_from("=H", answer, 4)[0] != SOCK_DIAG_BY_FAMILY:  # it says that there is none
-        return None
-    return struct.unpack_from("=I", answer, 84)[0] or None
+    known = struct.unpack_from("=H", answer, 4)[0] == SOCK_DIAG_BY_FAMILY
+    return answer if known else None
 
 
 # --- many clients at once ----------------------------------------------------------------------

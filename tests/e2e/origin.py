@@ -117,6 +117,7 @@ class Entry:
     first_body: float = None      # time.monotonic() when that one was sent
     ended: bool = False
     received: int = 0             # bytes of the request's own body
+    peer: int = 0                 # the other side's port
 
     def header(self, name):
         values = [v for n, v in self.headers if n.lower() == name.lower()]
@@ -284,7 +285,7 @@ class Origin:
         while (field := stream.readline().decode("latin-1").rstrip("\r\n")):
             name, _, value = field.partition(":")
             headers.append((name, value.strip()))
-        entry = Entry(method, target, headers)
+        entry = Entry(method, target, headers, peer=conn.getpeername()[1])
         with self.lock:
             self.log.append(entry)
         try:

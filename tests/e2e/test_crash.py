@@ -5,7 +5,7 @@ import random
 import signal
 
 from client import KIB, MIB, Closed
-from harness import alive, noise, wait_until
+from harness import alive, all_taken, noise, wait_until
 from origin import Answer, Gate
 
 SEED = int(os.environ.get("REGISTRY_CACHE_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
@@ -41,6 +41,12 @@ def find_leader(cache, digest):
     return 0 if leader is None else leader
 
 
+def wait_taken(origin, blob):
+    """What the kernel still holds for the victim would be lost with it: wait until it was read."""
+    peer = origin.fetches(blob)[-1].peer
+    wait_until(lambda: all_taken(origin.port, peer), "the leader has read what was sent")
+
+
 def choose(cache, who, blob):
     """(pid, number of the listener or None) of the victim."""
     if who == "master":
@@ -63,6 +69,8 @@ def one_round(cache, origin, rng, n, who):
     order = rng.sample(range(cache.listener_count), cache.listener_count)  # the first will lead
     clients = [Client(cache, k, blob) for k in order for _ in range(2)]
     gate.wait_reached()
+    if not flowing:
+        wait_taken(origin, blob)
     pid, number = choose(cache, who, blob)
     os.kill(pid, signal.SIGKILL)
     if who == "master":
@@ -141,6 +149,7 @@ def test_two_dead_leaders_in_a_row_hurt_only_their_own_clients(new_cache, origin
     clients = {k: Client(cache, k, blob) for k in range(3)}
     for gate in gates:
         gate.wait_reached()
+        wait_taken(origin, blob)
         leader = find_leader(cache, blob.digest)
         os.kill(cache.listeners()[leader], signal.SIGKILL)
         clients.pop(leader).finish()

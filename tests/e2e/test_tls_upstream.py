@@ -12,29 +12,8 @@ from harness import noise
 from origin import Answer
 
 
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory):
-    """A CA and a certificate of 127.0.0.1 and registry.test: (CA file, server context)."""
-    folder = tmp_path_factory.mktemp("pki")
-
-    def openssl(*args):
-        subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True)
-
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=Test CA",
-            "-keyout", "ca.key", "-out", "ca.crt")
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry.test",
-            "-keyout", "server.key", "-out", "server.csr")
-    (folder / "extensions").write_text("subjectAltName=IP:127.0.0.1,DNS:registry.test\n")
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
-            "-CAcreateserial",
-            "-days", "2", "-extfile", "extensions", "-out", "server.crt")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.crt", folder / "server.key")
-    return str(folder / "ca.crt"), context
-
-
 def test_an_https_upstream_is_served_when_its_ca_is_configured(new_origin, new_cache, pki):
-    ca, context = pki
+    ca, context = pki.ca, pki.server_context()
     origin = new_origin(tls=context)
     cache = new_cache(origin, server={"tls": {"caPath": ca}})
     manifest, blobs = origin.image("team/app", "v1", [noise(2 * MIB)])
@@ -46,7 +25,7 @@ def test_an_https_upstream_is_served_when_its_ca_is_configured(new_origin, new_c
 
 
 def test_an_https_upstream_of_an_unknown_ca_is_502(new_origin, new_cache, pki):
-    _, context = pki
+    context = pki.server_context()
     origin = new_origin(tls=context)
     cache = new_cache(origin)
     blob = origin.blob("team/app", noise(1000))
@@ -56,7 +35,7 @@ def test_an_https_upstream_of_an_unknown_ca_is_502(new_origin, new_cache, pki):
 
 
 def test_a_certificate_of_another_name_is_502(new_origin, new_cache, pki):
-    ca, context = pki
+    ca, context = pki.ca, pki.server_context()
     origin = new_origin(tls=context)
     backend = {"host": f"localhost:{origin.port}", "scheme": "https"}
     cache = new_cache(server={"tls": {"caPath": ca}, "defaultBackend": backend})
@@ -65,7 +44,7 @@ def test_a_certificate_of_another_name_is_502(new_origin, new_cache, pki):
 
 
 def test_a_redirect_from_https_to_http_is_not_followed(new_origin, new_cache, pki):
-    ca, context = pki
+    ca, context = pki.ca, pki.server_context()
     origin, plain = new_origin(tls=context), new_origin()
     cache = new_cache(origin, server={"tls": {"caPath": ca}})
     blob = origin.blob("team/app", noise(1000))
@@ -76,7 +55,7 @@ def test_a_redirect_from_https_to_http_is_not_followed(new_origin, new_cache, pk
 
 
 def test_a_cut_tls_stream_without_length_is_not_complete(new_origin, new_cache, pki):
-    ca, context = pki
+    ca, context = pki.ca, pki.server_context()
     origin = new_origin(tls=context)
     cache = new_cache(origin, server={"tls": {"caPath": ca}, "upstreamTimeout": "2s"})
     blob = origin.blob("team/app", noise(MIB))
@@ -154,7 +133,7 @@ def environment(proxy):
 
 
 def test_https_proxy_is_honoured(new_origin, new_cache, proxy_to, pki):
-    ca, context = pki
+    ca, context = pki.ca, pki.server_context()
     origin = new_origin(tls=context)
     proxy = proxy_to(origin)
     cache = new_cache(environment=environment(proxy), server={

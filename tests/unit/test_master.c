@@ -230,7 +230,7 @@ fixture_kill(struct fixture *f, uint64_t now)
 }
 
 static void
-early_deaths_are_throttled_and_forgotten_after_a_long_life(void)
+deaths_before_readiness_are_throttled_and_a_ready_child_is_replaced_at_once(void)
 {
 	struct fixture f;
 	struct master_child *c = &f.children[0];
@@ -240,15 +240,15 @@ early_deaths_are_throttled_and_forgotten_after_a_long_life(void)
 	fixture_kill(&f, 2000);
 	CU_ASSERT_EQUAL(c->respawn_at, 2100);
 	fixture_fork(&f, 3000, CHILD_STARTING);
-	fixture_kill(&f, 3000 + MASTER_LIVED_MS); /* it lived, but was never ready */
-	CU_ASSERT_EQUAL(c->respawn_at, 3000 + MASTER_LIVED_MS + 200);
+	fixture_kill(&f, 8000); /* it lived, but was never ready */
+	CU_ASSERT_EQUAL(c->respawn_at, 8000 + 200);
 	fixture_fork(&f, 20000, CHILD_READY);
 	fixture_kill(&f, 20001); /* it was ready, but only just */
-	CU_ASSERT_EQUAL(c->respawn_at, 20001 + 400);
-	fixture_fork(&f, 30000, CHILD_READY);
-	fixture_kill(&f, 30000 + MASTER_LIVED_MS);
-	CU_ASSERT_EQUAL(c->respawn_at, 30000 + MASTER_LIVED_MS);
+	CU_ASSERT_EQUAL(c->respawn_at, 20001);
 	CU_ASSERT_EQUAL(c->failures, 0);
+	fixture_fork(&f, 30000, CHILD_STARTING);
+	fixture_kill(&f, 30001); /* the throttle has forgotten */
+	CU_ASSERT_EQUAL(c->respawn_at, 30001 + 100);
 	shm_destroy(&f.master.shm);
 }
 
@@ -381,7 +381,7 @@ suite_master(void)
 	add(s, "overdue is by heartbeat when ready and by age before",
 	    overdue_is_by_heartbeat_when_ready_and_by_age_before);
 	add(s, "early deaths are throttled, and forgotten after a long life",
-	    early_deaths_are_throttled_and_forgotten_after_a_long_life);
+	    deaths_before_readiness_are_throttled_and_a_ready_child_is_replaced_at_once);
 	add(s, "a reaped child has its generation closed",
 	    a_reaped_child_has_its_generation_closed);
 	add(s, "a process that is no child of ours is reaped and forgotten",

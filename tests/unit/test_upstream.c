@@ -616,7 +616,7 @@ test_unknown_certificate_is_refused(void)
 
 	trial_begin(&config);
 	tls_get(&t, origin_host(origin));
-	CU_ASSERT_EQUAL(t.result, UPSTREAM_CONNECT);
+	CU_ASSERT_EQUAL(t.result, UPSTREAM_UNTRUSTED);
 	CU_ASSERT_PTR_NOT_NULL(strstr(t.detail, "certificate"));
 	CU_ASSERT_EQUAL(origin_requests(origin), 0);
 	trial_free(&t);
@@ -633,7 +633,7 @@ test_certificate_of_another_name_is_refused(void)
 	trial_begin(&config);
 	snprintf(host, sizeof(host), "127.0.0.2:%u", origin_port(origin));
 	tls_get(&t, host);
-	CU_ASSERT_EQUAL(t.result, UPSTREAM_CONNECT);
+	CU_ASSERT_EQUAL(t.result, UPSTREAM_UNTRUSTED);
 	CU_ASSERT_EQUAL(origin_requests(origin), 0);
 	trial_free(&t);
 }
