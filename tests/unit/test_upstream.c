@@ -631,7 +631,7 @@ test_certificate_of_another_name_is_refused(void)
 
 	config.ca_path = cert_path;
 	trial_begin(&config);
-	snprintf(host, sizeof(host), "127.0.0.2:%u", origin_port(origin));
+	snprintf(host, sizeof(host), "localhost:%u", origin_port(origin));
 	tls_get(&t, host);
 	CU_ASSERT_EQUAL(t.result, UPSTREAM_UNTRUSTED);
 	CU_ASSERT_EQUAL(origin_requests(origin), 0);
