@@ -38,6 +38,24 @@ request_use_file(struct request *req, int fd)
 	return true;
 }
 
+struct upstream_request
+request_get(const struct request *req, struct upstream_header *accept)
+{
+	*accept = (struct upstream_header){"Accept", req->accept};
+	return (struct upstream_request){
+		.method = "GET",
+		.scheme = req->route.scheme,
+		.host = req->route.host,
+		.target = req->route.target,
+		.authorization = req->authorization,
+		.headers = accept,
+		.nheaders = req->accept != NULL ? 1 : 0,
+		.range_first = -1,
+		.range_last = -1,
+		.follow = true,
+	};
+}
+
 /* --- look up ------------------------------------------------------------------------------------- */
 
 /* A record whose file is gone or has another size is dropped on first use (DESIGN.md section 4). */

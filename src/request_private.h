@@ -94,6 +94,8 @@ enum step step_join(struct request *req);
 enum step step_fill(struct request *req);
 /* Takes `fd`; false when it is another file than the one that bytes were sent of. */
 bool request_use_file(struct request *req, int fd) __attribute__((warn_unused_result));
+/* A GET of this object with the client's credentials; `accept` is where its Accept field goes, and outlives the value. */
+struct upstream_request request_get(const struct request *req, struct upstream_header *accept);
 
 /* request_send.c */
 enum step step_admit(struct request *req);

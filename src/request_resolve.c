@@ -118,19 +118,8 @@ enum step
 step_resolve(struct request *req)
 {
 	static const struct upstream_ops ops = {on_head, on_data, on_done, NULL, NULL};
-	struct upstream_header accept = {"Accept", req->accept};
-	struct upstream_request q = {
-		.method = "GET",
-		.scheme = req->route.scheme,
-		.host = req->route.host,
-		.target = req->route.target,
-		.authorization = req->authorization,
-		.headers = &accept,
-		.nheaders = req->accept != NULL ? 1 : 0,
-		.range_first = -1,
-		.range_last = -1,
-		.follow = true,
-	};
+	struct upstream_header accept;
+	struct upstream_request q = request_get(req, &accept);
 
 	if (req->resolve != NULL)
 		return STEP_WAIT;

@@ -298,20 +298,13 @@ static void
 call_start(struct uncached *u)
 {
 	struct request *req = u->req;
-	struct upstream_header accept = {"Accept", req->accept};
-	struct upstream_request r = {
-		.method = "GET",
-		.scheme = req->route.scheme,
-		.host = req->route.host,
-		.target = req->route.target,
-		.authorization = req->authorization,
-		.headers = &accept,
-		.nheaders = req->accept != NULL ? 1 : 0,
-		.range_first = u->got > 0 ? (int64_t)u->got : -1,
-		.range_last = u->hasher == NULL && req->end != UINT64_MAX ? (int64_t)req->end - 1 : -1,
-		.follow = true,
-	};
+	struct upstream_header accept;
+	struct upstream_request r = request_get(req, &accept);
 
+	if (u->got > 0)
+		r.range_first = (int64_t)u->got;
+	if (u->hasher == NULL && req->end != UINT64_MAX)
+		r.range_last = (int64_t)req->end - 1;
 	u->call = upstream_start(req->s->upstream, &r, &call_ops, u);
 }
 
