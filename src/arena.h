@@ -1,5 +1,6 @@
 /* One arena a request: parsed strings that all die together. No I/O buffers in it.
- * Overflow is sticky: allocations beyond the limit return NULL-safe scratch and arena_failed() says so. */
+ * Overflow is sticky: allocations beyond the limit return NULL-safe scratch and arena_failed()
+ * says so. */
 #ifndef ARENA_H
 #define ARENA_H
 

@@ -28,7 +28,8 @@ buf_data(const struct buf *b)
 	return b->data + b->head;
 }
 
-/* Makes room for `n` more bytes and returns where they go; buf_grew() says how many were put there. */
+/* Makes room for `n` more bytes and returns where they go; buf_grew() says how many were put
+ * there. */
 unsigned char *buf_room(struct buf *b, size_t n);
 void buf_grew(struct buf *b, size_t n);
 void buf_append(struct buf *b, const void *p, size_t n);

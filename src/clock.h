@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-/* Milliseconds on CLOCK_BOOTTIME: the same in every process, never steps back, goes on in suspend. */
+/* Milliseconds on CLOCK_BOOTTIME: the same in every process, never steps back, goes on in
+ * suspend. */
 uint64_t clock_ms(void);
 /* Seconds since 1970 (CLOCK_REALTIME): for records that outlive a boot. */
 int64_t clock_wall(void);

@@ -1,8 +1,7 @@
-/* Client connections: events, reading ahead, sending, closing. Limits of time are kept by one sweep over all
- * connections four times a second, which costs less than a timer each. */
+/* Client connections: events, reading ahead, sending, closing. Limits of time are kept by one
+ * sweep over all connections four times a second, which costs less than a timer each. */
 #include "conn.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -67,7 +66,8 @@ conn_phase_name(enum conn_phase p)
 	return names[p];
 }
 
-/* --- the two ways of moving bytes ---------------------------------------------------------------- */
+/* --- the two ways of moving bytes
+ * ---------------------------------------------------------------- */
 
 /* As tls_read(): bytes, 0 at the end, TLS_WANT_…, TLS_BROKEN. */
 static ssize_t
@@ -100,12 +100,14 @@ move_out(struct conn *c, const void *p, size_t n, bool more)
 	return errno == EAGAIN ? TLS_WANT_WRITE : TLS_BROKEN;
 }
 
-/* A file range over TLS goes through memory; the same bytes are read again after a partial write. */
+/* A file range over TLS goes through memory; the same bytes are read again after a partial
+ * write. */
 static ssize_t
 move_file_tls(struct conn *c, size_t n)
 {
 	static unsigned char block[TLS_BYTES];
-	ssize_t got = pread(c->file_fd, block, n < sizeof(block) ? n : sizeof(block), (off_t)c->file_offset);
+	ssize_t got =
+	    pread(c->file_fd, block, n < sizeof(block) ? n : sizeof(block), (off_t)c->file_offset);
 
 	return got <= 0 ? TLS_BROKEN : tls_write(c->tls, block, (size_t)got);
 }
@@ -126,12 +128,14 @@ move_file(struct conn *c, size_t n)
 	if (sent < 0 && errno == EAGAIN)
 		return TLS_WANT_WRITE;
 	if (sent == 0 || (errno != EPIPE && errno != ECONNRESET))
-		log_warn("conn %s: sendfile at %llu: %s", c->address, (unsigned long long)c->file_offset,
+		log_warn("conn %s: sendfile at %llu: %s", c->address,
+		    (unsigned long long)c->file_offset,
 		    sent == 0 ? "the file is shorter than it was" : strerror(errno));
 	return TLS_BROKEN;
 }
 
-/* --- set ----------------------------------------------------------------------------------------- */
+/* --- set
+ * ----------------------------------------------------------------------------------------- */
 
 static void
 reap(evutil_socket_t fd, short what, void *arg)
@@ -243,7 +247,8 @@ conns_each(struct conns *s, void (*each)(struct conn *c, void *arg), void *arg)
 	}
 }
 
-/* --- events -------------------------------------------------------------------------------------- */
+/* --- events
+ * -------------------------------------------------------------------------------------- */
 
 static void
 want_read(struct conn *c, bool on)
@@ -304,7 +309,8 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	room -= held;
-	n = move_in(c, c->set->scratch, room < sizeof(c->set->scratch) ? room : sizeof(c->set->scratch));
+	n = move_in(
+	    c, c->set->scratch, room < sizeof(c->set->scratch) ? room : sizeof(c->set->scratch));
 	if (n == TLS_WANT_READ)
 		return;
 	if (n == TLS_WANT_WRITE) {
@@ -339,20 +345,8 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	c->kicked = false;
 }
 
-/* --- life ---------------------------------------------------------------------------------------- */
-
-void
-conn_address_text(const struct sockaddr *peer, char text[CONN_ADDRESS_SIZE])
-{
-	const void *address = NULL;
-
-	if (peer->sa_family == AF_INET)
-		address = &((const struct sockaddr_in *)(const void *)peer)->sin_addr;
-	else if (peer->sa_family == AF_INET6)
-		address = &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
-	if (address == NULL || inet_ntop(peer->sa_family, address, text, CONN_ADDRESS_SIZE) == NULL)
-		strcpy(text, "-");
-}
+/* --- life
+ * ---------------------------------------------------------------------------------------- */
 
 struct conn *
 conn_new(struct conns *s, int fd, struct tls *tls, const struct sockaddr *peer)
@@ -367,7 +361,8 @@ conn_new(struct conns *s, int fd, struct tls *tls, const struct sockaddr *peer)
 	c->phase = CONN_READING;
 	c->phase_since = c->moved = clock_ms();
 	conn_address_text(peer, c->address);
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* fails on a Unix socket, harmlessly */
+	setsockopt(
+	    fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* fails on a Unix socket, harmlessly */
 	event_assign(&c->read_event, s->base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	event_assign(&c->write_event, s->base, fd, EV_WRITE | EV_PERSIST, on_writable, c);
 	LIST_INSERT_HEAD(&s->open, c, link);
@@ -449,7 +444,8 @@ conn_consumed(struct conn *c)
 		want_read(c, true);
 }
 
-/* --- output -------------------------------------------------------------------------------------- */
+/* --- output
+ * -------------------------------------------------------------------------------------- */
 
 struct buf *
 conn_output(struct conn *c)
@@ -497,7 +493,8 @@ conn_file_bytes(const struct conn *c)
 	return c->file_sent;
 }
 
-/* One piece of what is next in line. *full: the socket took less than it was offered, so it takes no more now. */
+/* One piece of what is next in line. *full: the socket took less than it was offered, so it takes
+ * no more now. */
 static ssize_t
 send_piece(struct conn *c, bool *full)
 {
@@ -570,7 +567,8 @@ conn_flush(struct conn *c)
 	return c->phase != CONN_CLOSED;
 }
 
-/* --- the user's pointers -------------------------------------------------------------------------- */
+/* --- the user's pointers
+ * -------------------------------------------------------------------------- */
 
 void
 conn_set_user(struct conn *c, void *user)

@@ -1,6 +1,7 @@
-/* A client connection: a socket with {plain, TLS} operations, what was received, what is to be sent. Knows no
- * HTTP. Output is memory, then a range of a file (sendfile), then memory again; a turn of the loop sends at
- * most CONN_TURN_BYTES of a file, so that one fast client does not hold the loop.
+/* A client connection: a socket with {plain, TLS} operations, what was received, what is to be
+ * sent. Knows no HTTP. Output is memory, then a range of a file (sendfile), then memory again; a
+ * turn of the loop sends at most CONN_TURN_BYTES of a file, so that one fast client does not hold
+ * the loop.
  *
  * phase         set by          limit of time                                      what happens then
  * CONN_IDLE     its user        keep_alive_ms since the phase began                closed
@@ -25,8 +26,8 @@ struct event_base;
 struct sockaddr;
 struct tls;
 
-/* As much as nginx sends of a file at a time (sendfile_max_chunk). 256 KiB cost about a tenth more CPU a byte in
- * bench/compare, more than 2 MiB gained nothing. */
+/* As much as nginx sends of a file at a time (sendfile_max_chunk). 256 KiB cost about a tenth
+ * more CPU a byte in bench/compare, more than 2 MiB gained nothing. */
 enum { CONN_TURN_BYTES = 2 << 20, CONN_ADDRESS_SIZE = 64 };
 
 enum conn_phase { CONN_IDLE, CONN_READING, CONN_BUSY, CONN_LINGER, CONN_CLOSED };
@@ -57,7 +58,8 @@ void conns_each(struct conns *s, void (*each)(struct conn *c, void *arg), void *
 
 /* Takes fd and tls (NULL: plain). Owned by `s` until it is closed. */
 struct conn *conn_new(struct conns *s, int fd, struct tls *tls, const struct sockaddr *peer);
-/* Closes now; `reason` is a static text for the log. The struct stays readable until the loop comes round. */
+/* Closes now; `reason` is a static text for the log. The struct stays readable until the loop
+ * comes round. */
 void conn_close(struct conn *c, const char *reason);
 /* Sends what is queued, then shuts down and waits a little for the client to close. */
 void conn_finish(struct conn *c, const char *reason);
@@ -69,7 +71,8 @@ void conn_address_text(const struct sockaddr *peer, char text[CONN_ADDRESS_SIZE]
 /* The client's address as text, without its port. */
 const char *conn_address(const struct conn *c);
 
-/* What was received; the user consumes it (buf_consume), then says so, so that reading may go on. */
+/* What was received; the user consumes it (buf_consume), then says so, so that reading may go
+ * on. */
 struct buf *conn_input(struct conn *c);
 void conn_consumed(struct conn *c);
 
@@ -77,12 +80,14 @@ void conn_consumed(struct conn *c);
 void conn_send(struct conn *c, const void *p, size_t n);
 /* Memory to append to, before (or, when a file range is queued, after) what is queued. */
 struct buf *conn_output(struct conn *c);
-/* `n` bytes of `fd` from `offset`; the descriptor is borrowed until they are sent or the connection is gone.
- * Only when no other file range is queued. The bytes must be there: a short file closes the connection. */
+/* `n` bytes of `fd` from `offset`; the descriptor is borrowed until they are sent or the
+ * connection is gone. Only when no other file range is queued. The bytes must be there: a short
+ * file closes the connection. */
 void conn_send_file(struct conn *c, int fd, uint64_t offset, uint64_t n);
 /* Calls hooks->drained from the next turn of the loop: there is more to do than fits into one. */
 void conn_kick(struct conn *c);
-/* Sends what can be sent. Returns true when nothing is left; else hooks->drained tells later. False also when it was closed. */
+/* Sends what can be sent. Returns true when nothing is left; else hooks->drained tells later.
+ * False also when it was closed. */
 bool conn_flush(struct conn *c);
 bool conn_has_output(const struct conn *c);
 /* A file range is queued: no second one may be, and its descriptor is still needed. */

@@ -1,4 +1,5 @@
-/* Digests: text form, key form, and the hash (OpenSSL's EVP, which uses the CPU's SHA extensions). */
+/* Digests: text form, key form, and the hash (OpenSSL's EVP, which uses the CPU's SHA
+ * extensions). */
 #include "digest.h"
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* Digests as the OCI image spec writes them (descriptor.md, "Digests"), and the hash that checks them. */
+/* Digests as the OCI image spec writes them (descriptor.md, "Digests"), and the hash that checks
+ * them. */
 #ifndef DIGEST_H
 #define DIGEST_H
 

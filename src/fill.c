@@ -1,5 +1,5 @@
-/* Fills: the listener's table of them, their clients, and who is told what. Leading is fill_lead.c's and
- * fill_fetch.c's, following fill_follow.c's. */
+/* Fills: the listener's table of them, their clients, and who is told what. Leading is
+ * fill_lead.c's and fill_fetch.c's, following fill_follow.c's. */
 #include "fill.h"
 
 #include <errno.h>
@@ -22,7 +22,8 @@ enum { SWEEP_MS = 250, ALIVE_SWEEPS = 40 };
 const char *
 fill_phase_name(enum fill_phase p)
 {
-	static const char *const names[] = {"queued", "adopt", "rehash", "fetch", "follow", "ended"};
+	static const char *const names[] = {
+	    "queued", "adopt", "rehash", "fetch", "follow", "ended"};
 
 	return names[p];
 }
@@ -30,13 +31,14 @@ fill_phase_name(enum fill_phase p)
 const char *
 fill_end_name(enum fill_end e)
 {
-	static const char *const names[] = {"going on", "done", "again", "refused", "busy", "upstream failed",
-	    "upstream timed out", "wrong digest", "not to be cached"};
+	static const char *const names[] = {"going on", "done", "again", "refused", "busy",
+	    "upstream failed", "upstream timed out", "wrong digest", "not to be cached"};
 
 	return names[e];
 }
 
-/* --- the table ----------------------------------------------------------------------------------- */
+/* --- the table
+ * ----------------------------------------------------------------------------------- */
 
 static struct fill *
 find(struct fills *fs, const struct digest *d)
@@ -44,8 +46,8 @@ find(struct fills *fs, const struct digest *d)
 	struct fill *f;
 
 	LIST_FOREACH(f, &fs->buckets[d->bytes[0] % FILL_BUCKETS], link)
-		if (digest_equal(&f->digest, d))
-			return f;
+	if (digest_equal(&f->digest, d))
+		return f;
 	return NULL;
 }
 
@@ -83,8 +85,8 @@ fill_set_phase(struct fill *f, enum fill_phase phase)
 	char text[DIGEST_STR_SIZE];
 
 	if (log_enabled(LOG_L_TRACE))
-		log_trace("fill %s: %s -> %s", digest_str(&f->digest, text), fill_phase_name(f->phase),
-		    fill_phase_name(phase));
+		log_trace("fill %s: %s -> %s", digest_str(&f->digest, text),
+		    fill_phase_name(f->phase), fill_phase_name(phase));
 	f->phase = phase;
 }
 
@@ -109,8 +111,8 @@ fill_ended(struct fill *f, enum fill_end end)
 
 	if (f->phase == PHASE_ENDED)
 		return;
-	log_debug("fill %s: %s ended: %s, %llu bytes", digest_str(&f->digest, text), fill_phase_name(f->phase),
-	    fill_end_name(end), (unsigned long long)f->bytes);
+	log_debug("fill %s: %s ended: %s, %llu bytes", digest_str(&f->digest, text),
+	    fill_phase_name(f->phase), fill_end_name(end), (unsigned long long)f->bytes);
 	fill_set_phase(f, PHASE_ENDED);
 	f->end = end;
 	LIST_REMOVE(f, link);
@@ -120,7 +122,8 @@ fill_ended(struct fill *f, enum fill_end end)
 		fill_free(f);
 }
 
-/* --- clients ------------------------------------------------------------------------------------- */
+/* --- clients
+ * ------------------------------------------------------------------------------------- */
 
 void
 fill_tell(struct fill *f)
@@ -128,7 +131,8 @@ fill_tell(struct fill *f)
 	struct fills *fs = f->fills;
 	struct fill_client *c;
 
-	TAILQ_FOREACH(c, &f->clients, link) {
+	TAILQ_FOREACH(c, &f->clients, link)
+	{
 		if (c->due)
 			continue;
 		c->due = true;
@@ -139,7 +143,8 @@ fill_tell(struct fill *f)
 		event_active(fs->tell, EV_TIMEOUT, 1);
 }
 
-/* A client told may leave, and may make clients due: those made due meanwhile wait for the next turn. */
+/* A client told may leave, and may make clients due: those made due meanwhile wait for the next
+ * turn. */
 static void
 tell_pending(evutil_socket_t fd, short what, void *arg)
 {
@@ -172,7 +177,8 @@ upstream_hash(const char *scheme, const char *host)
 }
 
 static struct fill_client *
-add_client(struct fill *f, const struct fill_want *want, bool origin, fill_changed_fn *changed, void *arg)
+add_client(
+    struct fill *f, const struct fill_want *want, bool origin, fill_changed_fn *changed, void *arg)
 {
 	struct fill_client *c = xcalloc(1, sizeof(*c));
 
@@ -277,18 +283,20 @@ readable(const struct fill *f)
 static bool
 is_fault_of_source(const struct fill *f)
 {
-	return f->end == FILL_END_UPSTREAM || f->end == FILL_END_TIMEOUT || f->end == FILL_END_DIGEST ||
-	    f->end == FILL_END_REFUSED;
+	return f->end == FILL_END_UPSTREAM || f->end == FILL_END_TIMEOUT ||
+	    f->end == FILL_END_DIGEST || f->end == FILL_END_REFUSED;
 }
 
-/* A refusal of the leader's credentials says nothing of another client's, and a fault of its upstream nothing of
- * another upstream; but whose own credentials could not go on does not lead again. */
+/* A refusal of the leader's credentials says nothing of another client's, and a fault of its
+ * upstream nothing of another upstream; but whose own credentials could not go on does not lead
+ * again. */
 static enum fill_end
 end_for(const struct fill_client *c)
 {
 	const struct fill *f = c->fill;
 
-	if (f->end == FILL_END_REFUSED && !c->origin && f->refusal != NULL && f->refusal->status < 500)
+	if (f->end == FILL_END_REFUSED && !c->origin && f->refusal != NULL &&
+	    f->refusal->status < 500)
 		return FILL_END_AGAIN;
 	if (f->end == FILL_END_AGAIN && c->origin && f->refusal != NULL)
 		return FILL_END_REFUSED;
@@ -331,7 +339,8 @@ fill_refusal(const struct fill_client *c)
 	return c->fill->refusal;
 }
 
-/* --- turns of the loop ---------------------------------------------------------------------------- */
+/* --- turns of the loop
+ * ---------------------------------------------------------------------------- */
 
 static void
 do_work(evutil_socket_t fd, short what, void *arg)
@@ -352,7 +361,8 @@ do_work(evutil_socket_t fd, short what, void *arg)
 	if (more) {
 		struct timeval now = {0, 0};
 
-		event_add(fs->work, &now); /* not event_active(): sockets get their turn in between */
+		event_add(
+		    fs->work, &now); /* not event_active(): sockets get their turn in between */
 	}
 }
 
@@ -407,7 +417,8 @@ fills_new(const struct fills_config *config)
 	fs->tell = event_new(config->base, -1, 0, tell_pending, fs);
 	fs->work = event_new(config->base, -1, 0, do_work, fs);
 	fs->sweep = event_new(config->base, -1, EV_PERSIST, sweep, fs);
-	if (fs->tell == NULL || fs->work == NULL || fs->sweep == NULL || event_add(fs->sweep, &every) != 0)
+	if (fs->tell == NULL || fs->work == NULL || fs->sweep == NULL ||
+	    event_add(fs->sweep, &every) != 0)
 		panic("cannot make the fills' events");
 	return fs;
 }

@@ -1,6 +1,6 @@
-/* Fills: one fetch of one object from upstream into a part file, for any number of clients on any number of
- * listeners. Each listener has one struct fill a digest, which either leads (this process fetches) or follows
- * (it reads another's part file).
+/* Fills: one fetch of one object from upstream into a part file, for any number of clients on any
+ * number of listeners. Each listener has one struct fill a digest, which either leads (this
+ * process fetches) or follows (it reads another's part file).
  *
  * The life of a fill in one listener (fill_phase_name):
  *
@@ -12,8 +12,9 @@
  *   FOLLOW    reads what another listener writes                 ENDED: any
  *   ENDED     out of the table; lives until its last client left
  *
- * A client is told by its `changed` function, from the event loop, that fill_look() has news: more bytes, the
- * size, or how it ended. It may then leave, join another fill, or close its connection.
+ * A client is told by its `changed` function, from the event loop, that fill_look() has news:
+ * more bytes, the size, or how it ended. It may then leave, join another fill, or close its
+ * connection.
  */
 #ifndef FILL_H
 #define FILL_H
@@ -35,7 +36,8 @@ struct store;
 struct upstream;
 struct upstream_call;
 
-/* The last block of an object, in bytes, that nobody is given before the digest is known to be right. */
+/* The last block of an object, in bytes, that nobody is given before the digest is known to be
+ * right. */
 enum { FILL_HELD_BACK = 65536 };
 
 struct fills_config {
@@ -52,7 +54,8 @@ struct fills_config {
 
 /* Owned by the caller. */
 struct fills *fills_new(const struct fills_config *config);
-/* Lets go of every fill: what is being fetched is abandoned, so that another listener may go on with it. */
+/* Lets go of every fill: what is being fetched is abandoned, so that another listener may go on
+ * with it. */
 void fills_free(struct fills **fs);
 /* The store and the index were opened after all (NULL: still not). */
 void fills_set_store(struct fills *fs, struct store *store, struct index *index);
@@ -79,8 +82,8 @@ enum fill_join {
 
 typedef void fill_changed_fn(void *arg);
 
-/* An unchecked client leads with its own credentials and is given no byte before the upstream answered them with success.
- * The client is owned by the caller (fill_leave). */
+/* An unchecked client leads with its own credentials and is given no byte before the upstream
+ * answered them with success. The client is owned by the caller (fill_leave). */
 enum fill_join fill_join(struct fills *fs, const struct fill_want *want, fill_changed_fn *changed, void *arg,
     struct fill_client **client) __attribute__((warn_unused_result));
 /* The fill goes on without it. *client becomes NULL; nothing happens when it is NULL. */
@@ -110,8 +113,9 @@ struct fill_status {
 	const char *media_type; /* "" when not known; borrowed until the next turn */
 };
 void fill_look(const struct fill_client *client, struct fill_status *status);
-/* After FILL_END_UNCACHED: the leader's transfer, for its origin to go on with. Its head said 200, size and media type
- * are fill_look()'s; it is paused and no byte of its body was taken. The caller's from now on; NULL: there is none. */
+/* After FILL_END_UNCACHED: the leader's transfer, for its origin to go on with. Its head said
+ * 200, size and media type are fill_look()'s; it is paused and no byte of its body was taken. The
+ * caller's from now on; NULL: there is none. */
 struct upstream_call *fill_take_call(struct fill_client *client);
 /* After FILL_END_REFUSED: borrowed until fill_leave(). */
 const struct refusal *fill_refusal(const struct fill_client *client);

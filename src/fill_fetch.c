@@ -1,5 +1,6 @@
-/* The leader's transfer: request, answer, bytes to hash and file, going on by Range after a failure.
- * RFC 9110 sections 13.1.5 (If-Range), 14.4 (Content-Range), 15.3.7 (206), 15.5.17 (416). */
+/* The leader's transfer: request, answer, bytes to hash and file, going on by Range after a
+ * failure. RFC 9110 sections 13.1.5 (If-Range), 14.4 (Content-Range), 15.3.7 (206), 15.5.17
+ * (416). */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -20,7 +21,8 @@
 
 enum { RETRY_FIRST_MS = 100, RETRY_MAX_MS = 2000 };
 
-/* --- writing ------------------------------------------------------------------------------------- */
+/* --- writing
+ * ------------------------------------------------------------------------------------- */
 
 static void
 write_failed(struct fill *f)
@@ -37,7 +39,8 @@ start_write_back(struct fill *f)
 {
 	if (f->bytes - f->flushed < FILL_FLUSH)
 		return;
-	(void)sync_file_range(f->fd, (off_t)f->flushed, (off_t)(f->bytes - f->flushed), SYNC_FILE_RANGE_WRITE);
+	(void)sync_file_range(
+	    f->fd, (off_t)f->flushed, (off_t)(f->bytes - f->flushed), SYNC_FILE_RANGE_WRITE);
 	f->flushed = f->bytes;
 }
 
@@ -45,7 +48,8 @@ bool
 fetch_write(struct fill *f)
 {
 	while (buf_len(&f->gather) > 0) {
-		ssize_t n = pwrite(f->fd, buf_data(&f->gather), buf_len(&f->gather), (off_t)f->bytes);
+		ssize_t n =
+		    pwrite(f->fd, buf_data(&f->gather), buf_len(&f->gather), (off_t)f->bytes);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -72,7 +76,8 @@ fetch_flush(struct fill *f)
 	return true;
 }
 
-/* --- failing and going on -------------------------------------------------------------------------- */
+/* --- failing and going on
+ * -------------------------------------------------------------------------- */
 
 static void
 retry_now(evutil_socket_t fd, short what, void *arg)
@@ -103,10 +108,12 @@ retry_or_end(struct fill *f, enum fill_end end, const char *why)
 	upstream_cancel(&f->call);
 	if (!fetch_flush(f))
 		return;
-	log_warn("fill %s: from %s at byte %" PRIu64 ": %s", digest_str(&f->digest, text), f->source.host, f->bytes, why);
+	log_warn("fill %s: from %s at byte %" PRIu64 ": %s", digest_str(&f->digest, text),
+	    f->source.host, f->bytes, why);
 	if (f->failing_since == 0)
 		f->failing_since = clock_ms();
-	if (clock_ms() + ms - f->failing_since > fs->c.retry_ms || (end == FILL_END_TIMEOUT && f->bytes == 0)) {
+	if (clock_ms() + ms - f->failing_since > fs->c.retry_ms ||
+	    (end == FILL_END_TIMEOUT && f->bytes == 0)) {
 		lead_abort(f, end);
 		return;
 	}
@@ -118,7 +125,8 @@ retry_or_end(struct fill *f, enum fill_end end, const char *why)
 		lead_abort(f, end);
 }
 
-/* --- the answer ---------------------------------------------------------------------------------- */
+/* --- the answer
+ * ---------------------------------------------------------------------------------- */
 
 /* "bytes <first>-<last>/<total>"; total -1 when it is "*". */
 static bool
@@ -128,7 +136,9 @@ parse_content_range(const char *value, uint64_t *first, int64_t *total)
 	int used = 0;
 
 	*total = -1;
-	if (value == NULL || sscanf(value, "bytes %" SCNu64 "-%" SCNu64 "/%n", first, &last, &used) != 2 || used == 0)
+	if (value == NULL ||
+	    sscanf(value, "bytes %" SCNu64 "-%" SCNu64 "/%n", first, &last, &used) != 2 ||
+	    used == 0)
 		return false;
 	if (value[used] != '*' && sscanf(value + used, "%" SCNd64, total) != 1)
 		return false;
@@ -175,7 +185,8 @@ on_spare_data(void *arg, const void *p, size_t n)
 	panic("%zu bytes came from a paused transfer: %p", n, p);
 }
 
-/* The transfer has just begun and the store cannot have the object: who leads may have it for itself. */
+/* The transfer has just begun and the store cannot have the object: who leads may have it for
+ * itself. */
 static void
 keep_for_origin(struct fill *f)
 {
@@ -198,12 +209,14 @@ note_size(struct fill *f, int64_t size)
 	if (size < 0 || f->size == size)
 		return true;
 	if (f->size >= 0) {
-		log_warn("fill: %s says %" PRId64 " bytes where it was %" PRId64, f->source.host, size, f->size);
+		log_warn("fill: %s says %" PRId64 " bytes where it was %" PRId64, f->source.host,
+		    size, f->size);
 		lead_abort(f, FILL_END_DIGEST);
 		return false;
 	}
 	f->size = size;
-	if ((fs->c.max_object > 0 && (uint64_t)size > fs->c.max_object) || !store_reserve(f->fd, (uint64_t)size)) {
+	if ((fs->c.max_object > 0 && (uint64_t)size > fs->c.max_object) ||
+	    !store_reserve(f->fd, (uint64_t)size)) {
 		log_warn("fill: no room for an object of %" PRId64 " bytes: passed through", size);
 		keep_for_origin(f);
 		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_STORE_ERRORS, 1);
@@ -232,7 +245,8 @@ on_partial(struct fill *f, const struct upstream_answer *a)
 	uint64_t first;
 	int64_t total;
 
-	if (!parse_content_range(upstream_header(a, "Content-Range", 0), &first, &total) || first != f->bytes)
+	if (!parse_content_range(upstream_header(a, "Content-Range", 0), &first, &total) ||
+	    first != f->bytes)
 		retry_or_end(f, FILL_END_UPSTREAM, "an answer of another range than was asked for");
 	else
 		accepted(f, a, total);
@@ -320,7 +334,8 @@ on_turn(void *arg)
 	fetch_flush(arg);
 }
 
-/* --- the end of a transfer ------------------------------------------------------------------------- */
+/* --- the end of a transfer
+ * ------------------------------------------------------------------------- */
 
 static void
 ended_refused(struct fill *f)
@@ -343,7 +358,8 @@ ended_broken(struct fill *f, enum upstream_result r, const char *detail)
 	if (detail == NULL || *detail == '\0')
 		detail = upstream_result_name(r);
 	if (upstream_may_pass(r)) {
-		retry_or_end(f, r == UPSTREAM_TIMEOUT ? FILL_END_TIMEOUT : FILL_END_UPSTREAM, detail);
+		retry_or_end(
+		    f, r == UPSTREAM_TIMEOUT ? FILL_END_TIMEOUT : FILL_END_UPSTREAM, detail);
 		return;
 	}
 	log_warn("fill %s: from %s: %s", digest_str(&f->digest, text), f->source.host, detail);
@@ -372,15 +388,15 @@ fetch_start(struct fill *f)
 	static const struct upstream_ops ops = {on_head, on_data, on_done, NULL, on_turn};
 	struct upstream_header headers[2];
 	struct upstream_request r = {
-		.method = "GET",
-		.scheme = f->source.scheme,
-		.host = f->source.host,
-		.target = f->source.target,
-		.authorization = f->source.authorization,
-		.headers = headers,
-		.range_first = f->bytes > 0 ? (int64_t)f->bytes : -1,
-		.range_last = -1,
-		.follow = true,
+	    .method = "GET",
+	    .scheme = f->source.scheme,
+	    .host = f->source.host,
+	    .target = f->source.target,
+	    .authorization = f->source.authorization,
+	    .headers = headers,
+	    .range_first = f->bytes > 0 ? (int64_t)f->bytes : -1,
+	    .range_last = -1,
+	    .follow = true,
 	};
 
 	if (f->source.accept != NULL)

@@ -66,7 +66,8 @@ static void
 follow_ended(struct fill *f, const struct fill_view *v)
 {
 	if (v->state == FILL_DONE)
-		fill_ended(f, f->verified || (f->size == 0 && f->fd >= 0) ? FILL_END_DONE : FILL_END_AGAIN);
+		fill_ended(f,
+		    f->verified || (f->size == 0 && f->fd >= 0) ? FILL_END_DONE : FILL_END_AGAIN);
 	else
 		fill_ended(f, failure(v)); /* of a leader that died: again */
 }

@@ -1,5 +1,5 @@
-/* Leading a fill: its turn in the queue, the lease, what is already on disk (a dead leader's part, an object
- * file without a record), and publishing. The transfer itself is fill_fetch.c's. */
+/* Leading a fill: its turn in the queue, the lease, what is already on disk (a dead leader's
+ * part, an object file without a record), and publishing. The transfer itself is fill_fetch.c's. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,12 +25,12 @@ void
 lead_begin(struct fill *f, const struct fill_want *want)
 {
 	f->source = (struct fill_source){
-		.scheme = xstrdup(want->scheme),
-		.host = xstrdup(want->host),
-		.target = xstrdup(want->target),
-		.authorization = copy(want->authorization),
-		.accept = copy(want->accept),
-		.kind = want->kind,
+	    .scheme = xstrdup(want->scheme),
+	    .host = xstrdup(want->host),
+	    .target = xstrdup(want->target),
+	    .authorization = copy(want->authorization),
+	    .accept = copy(want->accept),
+	    .kind = want->kind,
 	};
 }
 
@@ -58,12 +58,13 @@ oldest_waiting(const struct fills *fs, const struct fill *but)
 	const struct fill *f;
 
 	TAILQ_FOREACH(f, &fs->all, all)
-		if (f->phase == PHASE_QUEUED && f != but)
-			return f->since;
+	if (f->phase == PHASE_QUEUED && f != but)
+		return f->since;
 	return 0;
 }
 
-/* --- ending -------------------------------------------------------------------------------------- */
+/* --- ending
+ * -------------------------------------------------------------------------------------- */
 
 static void
 end_slot(struct fill *f, enum fill_state state, enum fill_end reason)
@@ -71,7 +72,8 @@ end_slot(struct fill *f, enum fill_state state, enum fill_end reason)
 	if (f->ref.seq == 0)
 		return;
 	if (state != FILL_DONE)
-		shm_fill_set_size(f->fills->c.shm, f->ref, f->size, FILL_STATUS_REASON + (unsigned)reason);
+		shm_fill_set_size(
+		    f->fills->c.shm, f->ref, f->size, FILL_STATUS_REASON + (unsigned)reason);
 	shm_fill_end(f->fills->c.shm, f->ref, state);
 	f->ref.seq = 0;
 }
@@ -98,7 +100,8 @@ can_be_gone_on_with(const struct fill *f, enum fill_end end)
 {
 	if (!f->has_lease || f->phase != PHASE_FETCH)
 		return false;
-	return end == FILL_END_AGAIN || ((end == FILL_END_UPSTREAM || end == FILL_END_TIMEOUT) && f->bytes > 0);
+	return end == FILL_END_AGAIN ||
+	    ((end == FILL_END_UPSTREAM || end == FILL_END_TIMEOUT) && f->bytes > 0);
 }
 
 void
@@ -119,18 +122,19 @@ lead_abort(struct fill *f, enum fill_end end)
 	end_lead(f, FILL_FAILED, end);
 }
 
-/* --- publishing ---------------------------------------------------------------------------------- */
+/* --- publishing
+ * ---------------------------------------------------------------------------------- */
 
 static void
 publish(struct fill *f, bool rename_part)
 {
 	struct fills *fs = f->fills;
 	struct index_object o = {
-		.kind = (uint8_t)f->source.kind,
-		.size = f->bytes,
-		.fetched_at = clock_wall(),
-		.verified_at = clock_wall(),
-		.usage = INDEX_NO_USAGE,
+	    .kind = (uint8_t)f->source.kind,
+	    .size = f->bytes,
+	    .fetched_at = clock_wall(),
+	    .verified_at = clock_wall(),
+	    .usage = INDEX_NO_USAGE,
 	};
 
 	memcpy(o.media_type, f->media_type, sizeof(o.media_type));
@@ -157,9 +161,9 @@ digest_right(struct fill *f)
 	if (digest_equal(&got, &f->digest))
 		return true;
 	shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_DIGEST_FAILURES, 1);
-	log_error("fill %s: wrong digest: %llu bytes from %s://%s%s are %s", digest_str(&f->digest, want_text),
-	    (unsigned long long)f->bytes, f->source.scheme, f->source.host, f->source.target,
-	    digest_str(&got, got_text));
+	log_error("fill %s: wrong digest: %llu bytes from %s://%s%s are %s",
+	    digest_str(&f->digest, want_text), (unsigned long long)f->bytes, f->source.scheme,
+	    f->source.host, f->source.target, digest_str(&got, got_text));
 	return false;
 }
 
@@ -180,7 +184,8 @@ lead_finish(struct fill *f)
 	publish(f, f->phase != PHASE_ADOPT);
 }
 
-/* --- what is on disk already ----------------------------------------------------------------------- */
+/* --- what is on disk already
+ * ----------------------------------------------------------------------- */
 
 static void
 fetch_afresh(struct fill *f)
@@ -237,8 +242,8 @@ inherit(struct fill *f, const struct lease_answer *a)
 		return false;
 	}
 	shm_count(fs->c.shm, fs->c.owner.listener, COUNT_TAKEOVERS, 1);
-	log_info("fill of lease %016llx taken over with %lld bytes on disk", (unsigned long long)a->dead.id,
-	    (long long)st.st_size);
+	log_info("fill of lease %016llx taken over with %lld bytes on disk",
+	    (unsigned long long)a->dead.id, (long long)st.st_size);
 	hash_file(f, fd, (uint64_t)st.st_size, PHASE_REHASH);
 	return true;
 }
@@ -260,7 +265,8 @@ adopt_failed(struct fill *f)
 {
 	char text[DIGEST_STR_SIZE];
 
-	log_error("store: object %s is corrupt: removed, fetched again", digest_str(&f->digest, text));
+	log_error(
+	    "store: object %s is corrupt: removed, fetched again", digest_str(&f->digest, text));
 	shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_DIGEST_FAILURES, 1);
 	store_remove_object(f->fills->c.store, &f->digest);
 	fetch_afresh(f);
@@ -308,7 +314,8 @@ lead_step(struct fill *f)
 		ssize_t n = pread(f->fd, block, want, (off_t)f->bytes);
 
 		if (n <= 0) {
-			log_error("store: cannot read what is on disk: %s", n == 0 ? "it is shorter" : strerror(errno));
+			log_error("store: cannot read what is on disk: %s",
+			    n == 0 ? "it is shorter" : strerror(errno));
 			lead_abort(f, FILL_END_UNCACHED);
 			return;
 		}
@@ -325,7 +332,8 @@ lead_step(struct fill *f)
 		step_done(f);
 }
 
-/* --- queue and lease ------------------------------------------------------------------------------ */
+/* --- queue and lease
+ * ------------------------------------------------------------------------------ */
 
 static void
 lead(struct fill *f, const struct lease_answer *a)

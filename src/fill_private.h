@@ -1,5 +1,5 @@
-/* What fill.c (table, clients), fill_lead.c (queue, lease, publishing), fill_fetch.c (the transfer) and
- * fill_follow.c share. Nobody else includes this. */
+/* What fill.c (table, clients), fill_lead.c (queue, lease, publishing), fill_fetch.c (the
+ * transfer) and fill_follow.c share. Nobody else includes this. */
 #ifndef FILL_PRIVATE_H
 #define FILL_PRIVATE_H
 
@@ -22,7 +22,8 @@ enum {
 	FILL_FLUSH = 8 * 1024 * 1024, /* bytes after which write-back is started */
 };
 
-/* The fill slot's `status` when a fill has failed: the reason, for followers, above HTTP's numbers. */
+/* The fill slot's `status` when a fill has failed: the reason, for followers, above HTTP's
+ * numbers. */
 enum { FILL_STATUS_REASON = 1000 };
 
 struct fill_client {
@@ -121,7 +122,8 @@ void lead_release(struct fill *f); /* frees what only a leader has */
 
 /* fill_fetch.c */
 void fetch_start(struct fill *f);
-/* What was gathered goes to the file and is announced. False: it ended the fill (which may be freed). */
+/* What was gathered goes to the file and is announced. False: it ended the fill (which may be
+ * freed). */
 bool fetch_flush(struct fill *f);
 /* The same without announcing and ending. */
 bool fetch_write(struct fill *f) __attribute__((warn_unused_result));

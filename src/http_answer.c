@@ -172,7 +172,8 @@ http_connection_names(const char *connection, const char *name)
 	return false;
 }
 
-/* A string of JSON is UTF-8: what is not ASCII in a message (it may come from the wire) becomes "?". */
+/* A string of JSON is UTF-8: what is not ASCII in a message (it may come from the wire) becomes
+ * "?". */
 static json_t *
 ascii_string(const char *s)
 {

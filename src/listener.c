@@ -1,4 +1,5 @@
-/* A listener process: puts the modules together around one event loop, accepts clients, and drains. */
+/* A listener process: puts the modules together around one event loop, accepts clients, and
+ * drains. */
 #include "listener.h"
 
 #include <errno.h>
@@ -29,8 +30,8 @@ enum {
 	ACCEPT_BATCH = 64,     /* connections accepted in one turn of the loop */
 	ACCEPT_PAUSE_MS = 100, /* after the process ran out of descriptors */
 	REFUSED_SAY_MS = 1000,
-	REOPEN_TICKS = 100,    /* between attempts to open an index that would not open */
-	INPUT_EXTRA = 65536,   /* bytes of a request's body read ahead, besides its head */
+	REOPEN_TICKS = 100,  /* between attempts to open an index that would not open */
+	INPUT_EXTRA = 65536, /* bytes of a request's body read ahead, besides its head */
 };
 
 struct listener {
@@ -48,7 +49,8 @@ struct listener {
 	bool draining;
 };
 
-/* --- accepting ----------------------------------------------------------------------------------- */
+/* --- accepting
+ * ----------------------------------------------------------------------------------- */
 
 /* One line a second at most: a flood of connections is not to become a flood of lines. */
 static void
@@ -65,7 +67,8 @@ refuse(struct listener *l, int fd, const char *address, const char *why)
 	l->refused_said_ms = now;
 }
 
-/* Why one more connection from this address is too many; NULL: it is not. Counted as open in any case. */
+/* Why one more connection from this address is too many; NULL: it is not. Counted as open in any
+ * case. */
 static const char *
 over_limit(struct listener *l, const char *address)
 {
@@ -75,7 +78,8 @@ over_limit(struct listener *l, const char *address)
 
 	if (conf->server.max_connections > 0 && all > conf->server.max_connections)
 		return "server.maxConnections are open";
-	if (conf->server.max_connections_per_address > 0 && from > conf->server.max_connections_per_address)
+	if (conf->server.max_connections_per_address > 0 &&
+	    from > conf->server.max_connections_per_address)
 		return "server.maxConnectionsPerAddress are open from it";
 	return NULL;
 }
@@ -117,7 +121,8 @@ accept_some(struct listener *l, unsigned most)
 	while (most-- > 0) {
 		struct sockaddr_storage peer;
 		socklen_t size = sizeof(peer);
-		int fd = accept4(l->listen_fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(
+		    l->listen_fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0)
 			welcome(l, fd, (struct sockaddr *)&peer);
@@ -138,7 +143,8 @@ on_accept(evutil_socket_t fd, short what, void *arg)
 	accept_some(arg, ACCEPT_BATCH);
 }
 
-/* --- the loop's other events ----------------------------------------------------------------------- */
+/* --- the loop's other events
+ * ----------------------------------------------------------------------- */
 
 static void
 on_wake(evutil_socket_t fd, short what, void *arg)
@@ -152,9 +158,9 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	requests_admit(&l->services);
 }
 
-/* An index that would not open is tried again now and then: until it does, everything is passed through. It is
- * opened only when gc has marked this run (the mark says "not clean" and names this boot): one that a machine's
- * death may have torn is gc's to drop first. */
+/* An index that would not open is tried again now and then: until it does, everything is passed
+ * through. It is opened only when gc has marked this run (the mark says "not clean" and names
+ * this boot): one that a machine's death may have torn is gc's to drop first. */
 static void
 open_store(struct listener *l)
 {
@@ -195,7 +201,8 @@ drain_one(struct conn *c, void *arg)
 	request_drain(c);
 }
 
-/* Clients in the queue of the kernel were promised a connection: they are served, and told to close. */
+/* Clients in the queue of the kernel were promised a connection: they are served, and told to
+ * close. */
 static void
 on_drain(void *arg)
 {
@@ -209,7 +216,8 @@ on_drain(void *arg)
 	conns_each(l->conns, drain_one, NULL);
 }
 
-/* --- putting together ------------------------------------------------------------------------------ */
+/* --- putting together
+ * ------------------------------------------------------------------------------ */
 
 static struct route_table *
 make_routes(const struct conf *conf)
@@ -220,8 +228,9 @@ make_routes(const struct conf *conf)
 	char *error = NULL;
 
 	for (size_t i = 0; i < conf->server.nrules; i++)
-		rules[i] = (struct route_rule){conf->server.rules[i].regex, conf->server.rules[i].to.host,
-		    conf->server.rules[i].to.scheme, conf->server.rules[i].to.trusted};
+		rules[i] =
+		    (struct route_rule){conf->server.rules[i].regex, conf->server.rules[i].to.host,
+			conf->server.rules[i].to.scheme, conf->server.rules[i].to.trusted};
 	if (conf->server.default_backend.host != NULL)
 		rules[n - 1] = (struct route_rule){NULL, conf->server.default_backend.host,
 		    conf->server.default_backend.scheme, conf->server.default_backend.trusted};
@@ -245,13 +254,13 @@ make_upstream(struct listener *l)
 {
 	const struct conf *conf = l->start->conf;
 	struct upstream_config config = {
-		.ca_path = conf->server.tls.ca_path,
-		.connect_timeout_ms = (unsigned)conf->server.connect_timeout,
-		.idle_timeout_ms = (unsigned)conf->server.upstream_timeout,
-		.first_byte_timeout_ms = (unsigned)conf->server.first_byte_timeout,
-		.low_speed = (unsigned)conf->server.low_speed,
-		.allow_private_redirects = conf->server.allow_private_redirects,
-		.user_agent = "registry-cache/" PACKAGE_VERSION,
+	    .ca_path = conf->server.tls.ca_path,
+	    .connect_timeout_ms = (unsigned)conf->server.connect_timeout,
+	    .idle_timeout_ms = (unsigned)conf->server.upstream_timeout,
+	    .first_byte_timeout_ms = (unsigned)conf->server.first_byte_timeout,
+	    .low_speed = (unsigned)conf->server.low_speed,
+	    .allow_private_redirects = conf->server.allow_private_redirects,
+	    .user_agent = "registry-cache/" PACKAGE_VERSION,
 	};
 
 	l->services.upstream = upstream_new(l->base, &config);
@@ -265,15 +274,15 @@ make_fills(struct listener *l)
 {
 	const struct conf *conf = l->start->conf;
 	struct fills_config config = {
-		.base = l->base,
-		.shm = l->start->shm,
-		.index = l->services.index,
-		.store = l->services.store,
-		.upstream = l->services.upstream,
-		.owner = {l->start->number, l->start->generation},
-		.max_object = conf->gc.disk_max_size,
-		.queue_timeout_ms = conf->server.timeout,
-		.retry_ms = conf->server.first_byte_timeout,
+	    .base = l->base,
+	    .shm = l->start->shm,
+	    .index = l->services.index,
+	    .store = l->services.store,
+	    .upstream = l->services.upstream,
+	    .owner = {l->start->number, l->start->generation},
+	    .max_object = conf->gc.disk_max_size,
+	    .queue_timeout_ms = conf->server.timeout,
+	    .retry_ms = conf->server.first_byte_timeout,
 	};
 
 	l->services.fills = fills_new(&config);
@@ -284,9 +293,9 @@ make_conns(struct listener *l)
 {
 	const struct conf *conf = l->start->conf;
 	struct conn_limits limits = {
-		.keep_alive_ms = conf->server.keep_alive,
-		.io_timeout_ms = conf->server.timeout,
-		.input_bytes = conf->server.max_head + INPUT_EXTRA,
+	    .keep_alive_ms = conf->server.keep_alive,
+	    .io_timeout_ms = conf->server.timeout,
+	    .input_bytes = conf->server.max_head + INPUT_EXTRA,
 	};
 
 	l->conns = conns_new(l->base, &request_hooks, &limits);
@@ -322,7 +331,8 @@ make_events(struct listener *l)
 	struct timeval tick = {0, TICK_MS * 1000};
 
 	l->accept_event = event_new(l->base, l->listen_fd, EV_READ | EV_PERSIST, on_accept, l);
-	l->wake_event = event_new(l->base, shm_wake_fd(l->start->shm, l->start->number), EV_READ | EV_PERSIST, on_wake, l);
+	l->wake_event = event_new(l->base, shm_wake_fd(l->start->shm, l->start->number),
+	    EV_READ | EV_PERSIST, on_wake, l);
 	l->tick_event = event_new(l->base, -1, EV_PERSIST, on_tick, l);
 	if (l->accept_event == NULL || l->wake_event == NULL || l->tick_event == NULL ||
 	    event_add(l->accept_event, NULL) != 0 || event_add(l->wake_event, NULL) != 0 ||

@@ -1,5 +1,5 @@
-/* Log lines with level and role. One write(2) a line, so that lines of several processes do not mix;
- * access lines are gathered and written in blocks of whole lines. */
+/* Log lines with level and role. One write(2) a line, so that lines of several processes do not
+ * mix; access lines are gathered and written in blocks of whole lines. */
 #include "log.h"
 
 #include <errno.h>

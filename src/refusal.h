@@ -1,5 +1,5 @@
-/* A registry's "no", kept to be relayed: status, header lines and up to 64 KiB of body, copied from an answer
- * that is valid during a callback only. */
+/* A registry's "no", kept to be relayed: status, header lines and up to 64 KiB of body, copied
+ * from an answer that is valid during a callback only. */
 #ifndef REFUSAL_H
 #define REFUSAL_H
 

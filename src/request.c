@@ -30,18 +30,18 @@ static const struct {
 	const char *name;
 	enum step (*step)(struct request *req);
 } steps[] = {
-	[REQUEST_ROUTE] = {"route", step_route},
-	[REQUEST_LOOKUP] = {"lookup", step_lookup},
-	[REQUEST_CHECK] = {"check", step_check},
-	[REQUEST_RESOLVE] = {"resolve", step_resolve},
-	[REQUEST_JOIN] = {"join", step_join},
-	[REQUEST_FILL] = {"fill", step_fill},
-	[REQUEST_ADMIT] = {"admit", step_admit},
-	[REQUEST_HEAD] = {"head", step_head},
-	[REQUEST_BODY] = {"body", step_body},
-	[REQUEST_PASS] = {"pass", step_pass},
-	[REQUEST_UNCACHED] = {"uncached", step_uncached},
-	[REQUEST_DONE] = {"done", step_done},
+    [REQUEST_ROUTE] = {"route", step_route},
+    [REQUEST_LOOKUP] = {"lookup", step_lookup},
+    [REQUEST_CHECK] = {"check", step_check},
+    [REQUEST_RESOLVE] = {"resolve", step_resolve},
+    [REQUEST_JOIN] = {"join", step_join},
+    [REQUEST_FILL] = {"fill", step_fill},
+    [REQUEST_ADMIT] = {"admit", step_admit},
+    [REQUEST_HEAD] = {"head", step_head},
+    [REQUEST_BODY] = {"body", step_body},
+    [REQUEST_PASS] = {"pass", step_pass},
+    [REQUEST_UNCACHED] = {"uncached", step_uncached},
+    [REQUEST_DONE] = {"done", step_done},
 };
 
 const char *
@@ -53,7 +53,8 @@ request_state_name(enum request_state s)
 void
 request_goto(struct request *req, enum request_state state)
 {
-	log_trace("request %" PRIx64 ": %s -> %s", req->id, request_state_name(req->state), request_state_name(state));
+	log_trace("request %" PRIx64 ": %s -> %s", req->id, request_state_name(req->state),
+	    request_state_name(state));
 	req->state = state;
 }
 
@@ -64,25 +65,31 @@ services_init(struct services *s)
 	TAILQ_INIT(&s->waiting);
 }
 
-/* --- route --------------------------------------------------------------------------------------- */
+/* --- route
+ * --------------------------------------------------------------------------------------- */
 
 static enum step
 route_failed(struct request *req, enum route_result r)
 {
 	const char *host = req->head.host;
-	const char *target = arena_strndup(&req->arena, req->head.target, strcspn(req->head.target, "?"));
+	const char *target =
+	    arena_strndup(&req->arena, req->head.target, strcspn(req->head.target, "?"));
 
 	switch (r) {
 	case ROUTE_NO_UPSTREAM:
-		return request_fail(req, 404, "NAME_UNKNOWN", "no registry is configured for the host \"%s\"", host);
+		return request_fail(req, 404, "NAME_UNKNOWN",
+		    "no registry is configured for the host \"%s\"", host);
 	case ROUTE_BAD_HOST:
-		return request_fail(req, 400, "NAME_INVALID", "the host \"%s\" leads to no valid registry", host);
+		return request_fail(
+		    req, 400, "NAME_INVALID", "the host \"%s\" leads to no valid registry", host);
 	case ROUTE_BAD_NAME:
-		return request_fail(req, 400, "NAME_INVALID", "no valid repository name: %.200s", target);
+		return request_fail(
+		    req, 400, "NAME_INVALID", "no valid repository name: %.200s", target);
 	case ROUTE_BAD_DIGEST:
 		return request_fail(req, 400, "DIGEST_INVALID", "no valid digest: %.200s", target);
 	case ROUTE_BAD_REFERENCE:
-		return request_fail(req, 400, "MANIFEST_INVALID", "no valid tag or digest: %.200s", target);
+		return request_fail(
+		    req, 400, "MANIFEST_INVALID", "no valid tag or digest: %.200s", target);
 	default:
 		return request_fail(req, 400, "UNSUPPORTED", "no valid path: %.200s", target);
 	}
@@ -99,14 +106,16 @@ step_route(struct request *req)
 {
 	struct http_head *h = &req->head;
 	bool reading = h->method == HTTP_GET || h->method == HTTP_HEAD;
-	enum route_result r = route_request(req->s->routes, h->host, h->target, reading, &req->arena, &req->route);
+	enum route_result r =
+	    route_request(req->s->routes, h->host, h->target, reading, &req->arena, &req->route);
 
 	if (r != ROUTE_OK)
 		return route_failed(req, r);
 	if (req->s->read_only && !reading && h->method != HTTP_OPTIONS)
 		return request_fail(req, 405, "UNSUPPORTED", "this cache is read-only");
 	if (has_body(h) && req->route.kind != ROUTE_PASS)
-		return request_fail(req, 400, "UNSUPPORTED", "a request without a body was expected");
+		return request_fail(
+		    req, 400, "UNSUPPORTED", "a request without a body was expected");
 	req->authorization = http_header_get(h, "Authorization");
 	req->accept = http_header_joined(h, "Accept", &req->arena);
 	if (arena_failed(&req->arena))
@@ -120,7 +129,8 @@ step_route(struct request *req)
 	return STEP_NEXT;
 }
 
-/* --- life ---------------------------------------------------------------------------------------- */
+/* --- life
+ * ---------------------------------------------------------------------------------------- */
 
 static struct request *
 request_new(struct conn *c)
@@ -146,15 +156,20 @@ access_line(const struct request *req)
 	const char *target = req->head.target != NULL ? req->head.target : "-";
 	size_t path = strcspn(target, "?");
 
-	log_access("id=%" PRIx64 " client=%s method=%s upstream=%s repository=%s reference=%s target=%.*s outcome=%s "
-	    "status=%d bytes=%" PRIu64 " ms=%" PRIu64 "%s%s", req->id, conn_address(req->conn),
+	log_access(
+	    "id=%" PRIx64
+	    " client=%s method=%s upstream=%s repository=%s reference=%s target=%.*s outcome=%s "
+	    "status=%d bytes=%" PRIu64 " ms=%" PRIu64 "%s%s",
+	    req->id, conn_address(req->conn),
 	    req->head.method_name != NULL ? req->head.method_name : "-",
 	    req->route.upstream != NULL ? req->route.upstream : "-",
-	    req->route.repository != NULL && *req->route.repository != '\0' ? req->route.repository : "-",
-	    req->route.reference != NULL && *req->route.reference != '\0' ? req->route.reference : "-",
+	    req->route.repository != NULL && *req->route.repository != '\0' ? req->route.repository
+									    : "-",
+	    req->route.reference != NULL && *req->route.reference != '\0' ? req->route.reference
+									  : "-",
 	    (int)(path < 512 ? path : 512), target, req->outcome != NULL ? req->outcome : "error",
-	    req->status, req->bytes, clock_ms() - req->started_ms, req->code != NULL ? " code=" : "",
-	    req->code != NULL ? req->code : "");
+	    req->status, req->bytes, clock_ms() - req->started_ms,
+	    req->code != NULL ? " code=" : "", req->code != NULL ? req->code : "");
 }
 
 /* Lets go of everything that the request holds, in any state. */
@@ -195,7 +210,8 @@ request_end(struct request *req)
 		conn_set_phase(c, buf_len(conn_input(c)) > 0 ? CONN_READING : CONN_IDLE);
 }
 
-/* --- beginning ------------------------------------------------------------------------------------ */
+/* --- beginning
+ * ------------------------------------------------------------------------------------ */
 
 static void
 begin(struct request *req)
@@ -232,7 +248,8 @@ begin_next(struct conn *c)
 	if (buf_len(in) == 0 || conn_has_output(c))
 		return false;
 	req = request_new(c);
-	switch (http_parse_head((const char *)buf_data(in), buf_len(in), &req->arena, &req->head, &consumed, &error)) {
+	switch (http_parse_head(
+	    (const char *)buf_data(in), buf_len(in), &req->arena, &req->head, &consumed, &error)) {
 	case HTTP_OK:
 		if (consumed > req->s->max_head) { /* it came all at once */
 			begin_bad(req, "the head is too large");
@@ -259,7 +276,8 @@ begin_next(struct conn *c)
 	return false;
 }
 
-/* --- the machine --------------------------------------------------------------------------------- */
+/* --- the machine
+ * --------------------------------------------------------------------------------- */
 
 /* True: the request has ended. */
 static bool
@@ -316,7 +334,8 @@ on_gone(struct conn *c, const char *reason)
 	shm_address_add(s->shm, s->listener, conn_address(c), -1);
 	if (req == NULL)
 		return;
-	log_debug("request %" PRIx64 ": ended in %s: %s", req->id, request_state_name(req->state), reason);
+	log_debug("request %" PRIx64 ": ended in %s: %s", req->id, request_state_name(req->state),
+	    reason);
 	conn_set_user(c, NULL);
 	request_free(req);
 }
@@ -330,7 +349,8 @@ requests_admit(struct services *s)
 	struct request_queue round;
 
 	TAILQ_INIT(&round);
-	TAILQ_CONCAT(&round, &s->waiting, admit); /* who is not admitted queues again, in the same order */
+	TAILQ_CONCAT(
+	    &round, &s->waiting, admit); /* who is not admitted queues again, in the same order */
 	for (req = TAILQ_FIRST(&round); req != NULL; req = next) {
 		next = TAILQ_NEXT(req, admit);
 		TAILQ_REMOVE(&round, req, admit);

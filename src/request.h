@@ -1,5 +1,5 @@
-/* Requests: from the bytes on a client's connection to its answer. One request a connection at a time; what is
- * pipelined waits in the connection's input.
+/* Requests: from the bytes on a client's connection to its answer. One request a connection at a
+ * time; what is pipelined waits in the connection's input.
  *
  * The life of a request (request_state_name; each state is one step function in request.c's table):
  *

@@ -1,4 +1,5 @@
-/* Answers that are not objects: errors of ours, refusals of a registry's, and which fields are relayed. */
+/* Answers that are not objects: errors of ours, refusals of a registry's, and which fields are
+ * relayed. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,7 +37,8 @@ count_outcome(struct request *req, int status)
 {
 	if (req->outcome != NULL)
 		return;
-	req->outcome = status == 401 || status == 403 || status == 404 || status == 429 ? "denied" : "error";
+	req->outcome =
+	    status == 401 || status == 403 || status == 404 || status == 429 ? "denied" : "error";
 }
 
 enum step
@@ -71,15 +73,17 @@ request_fail(struct request *req, int status, const char *code, const char *fmt,
 	return STEP_DONE;
 }
 
-/* --- relaying ------------------------------------------------------------------------------------ */
+/* --- relaying
+ * ------------------------------------------------------------------------------------ */
 
-/* Fields that mean something for one hop or one host only, or that the cache sets itself. X-Registry-Supports-Signatures would send podman
- * to an API that is not cached (WIRE.md 2.4). */
+/* Fields that mean something for one hop or one host only, or that the cache sets itself.
+ * X-Registry-Supports-Signatures would send podman to an API that is not cached (WIRE.md 2.4). */
 static bool
 is_relayed(const char *name)
 {
-	static const char *const dropped[] = {"Content-Length", "Date", "Set-Cookie", "Set-Cookie2", "Alt-Svc",
-	    "Strict-Transport-Security", "Docker-Distribution-Api-Version", "X-Registry-Supports-Signatures"};
+	static const char *const dropped[] = {"Content-Length", "Date", "Set-Cookie", "Set-Cookie2",
+	    "Alt-Svc", "Strict-Transport-Security", "Docker-Distribution-Api-Version",
+	    "X-Registry-Supports-Signatures"};
 
 	if (http_is_hop_by_hop(name))
 		return false;
@@ -89,7 +93,8 @@ is_relayed(const char *name)
 	return true;
 }
 
-/* The path of an absolute URL when it is of this request's upstream (default ports left out or not); else NULL. */
+/* The path of an absolute URL when it is of this request's upstream (default ports left out or
+ * not); else NULL. */
 static const char *
 path_on_upstream(const struct request *req, const char *url)
 {
@@ -110,7 +115,8 @@ path_on_upstream(const struct request *req, const char *url)
 	return *url == '/' || *url == '\0' || *url == '?' ? url : NULL;
 }
 
-/* Clients resolve a relative Location badly, so it is absolute, on the host that the client asked. */
+/* Clients resolve a relative Location badly, so it is absolute, on the host that the client
+ * asked. */
 static void
 relay_location(struct request *req, struct buf *out, const char *url)
 {
@@ -119,8 +125,9 @@ relay_location(struct request *req, struct buf *out, const char *url)
 	if (path == NULL)
 		http_field(out, "Location", url);
 	else
-		http_field(out, "Location", arena_printf(&req->arena, "%s://%s%s", req->s->tls ? "https" : "http",
-		    req->head.host, *path == '\0' ? "/" : path));
+		http_field(out, "Location",
+		    arena_printf(&req->arena, "%s://%s%s", req->s->tls ? "https" : "http",
+			req->head.host, *path == '\0' ? "/" : path));
 }
 
 /* `<absolute URL>; rel="next"` becomes relative to the cache (WIRE.md 2.3). */
@@ -133,7 +140,8 @@ relay_link(struct request *req, struct buf *out, const char *value)
 }
 
 void
-request_relay_fields(struct request *req, struct buf *out, const struct upstream_header *h, size_t n)
+request_relay_fields(
+    struct request *req, struct buf *out, const struct upstream_header *h, size_t n)
 {
 	const char *connection = NULL;
 
@@ -152,7 +160,8 @@ request_relay_fields(struct request *req, struct buf *out, const struct upstream
 	}
 }
 
-/* --- refusals ------------------------------------------------------------------------------------ */
+/* --- refusals
+ * ------------------------------------------------------------------------------------ */
 
 static const char *
 code_for(const struct request *req, int status)
@@ -197,15 +206,16 @@ request_refuse(struct request *req, const struct refusal *r)
 	bool ours = n == 0;
 
 	if (mapped(r->status) != 0)
-		return request_fail(req, mapped(r->status), "UNAVAILABLE", "the registry %s answered %d",
-		    req->route.upstream, r->status);
+		return request_fail(req, mapped(r->status), "UNAVAILABLE",
+		    "the registry %s answered %d", req->route.upstream, r->status);
 	if (req->head_sent)
 		return request_cut(req, "the registry refused to go on");
 	count_outcome(req, r->status);
 	req->code = code_for(req, r->status);
 	shm_count(req->s->shm, req->s->listener, COUNT_DENIED, 1);
 	if (ours) {
-		body = http_error_body(&req->arena, req->code, "the registry refused, without saying more");
+		body = http_error_body(
+		    &req->arena, req->code, "the registry refused, without saying more");
 		n = strlen(body);
 	}
 	out = request_begin(req, r->status);
@@ -228,7 +238,7 @@ request_refuse(struct request *req, const struct refusal *r)
 enum step
 request_no_answer(struct request *req, enum upstream_result result, const char *detail)
 {
-	return request_fail(req, result == UPSTREAM_TIMEOUT ? 504 : 502, "UNAVAILABLE", "the registry %s: %s%s%s",
-	    req->route.upstream, upstream_result_name(result), detail != NULL && *detail != '\0' ? ": " : "",
-	    detail != NULL ? detail : "");
+	return request_fail(req, result == UPSTREAM_TIMEOUT ? 504 : 502, "UNAVAILABLE",
+	    "the registry %s: %s%s%s", req->route.upstream, upstream_result_name(result),
+	    detail != NULL && *detail != '\0' ? ": " : "", detail != NULL ? detail : "");
 }

@@ -26,7 +26,8 @@ request_use_file(struct request *req, int fd)
 {
 	struct stat st;
 
-	if (fstat(fd, &st) != 0 || (req->at > req->first && (st.st_dev != req->device || st.st_ino != req->inode))) {
+	if (fstat(fd, &st) != 0 ||
+	    (req->at > req->first && (st.st_dev != req->device || st.st_ino != req->inode))) {
 		close(fd);
 		return false;
 	}
@@ -43,20 +44,21 @@ request_get(const struct request *req, struct upstream_header *accept)
 {
 	*accept = (struct upstream_header){"Accept", req->accept};
 	return (struct upstream_request){
-		.method = "GET",
-		.scheme = req->route.scheme,
-		.host = req->route.host,
-		.target = req->route.target,
-		.authorization = req->authorization,
-		.headers = accept,
-		.nheaders = req->accept != NULL ? 1 : 0,
-		.range_first = -1,
-		.range_last = -1,
-		.follow = true,
+	    .method = "GET",
+	    .scheme = req->route.scheme,
+	    .host = req->route.host,
+	    .target = req->route.target,
+	    .authorization = req->authorization,
+	    .headers = accept,
+	    .nheaders = req->accept != NULL ? 1 : 0,
+	    .range_first = -1,
+	    .range_last = -1,
+	    .follow = true,
 	};
 }
 
-/* --- look up ------------------------------------------------------------------------------------- */
+/* --- look up
+ * ------------------------------------------------------------------------------------- */
 
 /* A record whose file is gone or has another size is dropped on first use (DESIGN.md section 4). */
 static void
@@ -69,7 +71,8 @@ drop_record(struct request *req, const char *why)
 		count(req, COUNT_INDEX_ERRORS);
 }
 
-/* Opens the object of a record. False with *broken: the cache cannot read it, though it is there. */
+/* Opens the object of a record. False with *broken: the cache cannot read it, though it is
+ * there. */
 static bool
 open_object(struct request *req, bool *broken)
 {
@@ -99,7 +102,8 @@ open_object(struct request *req, bool *broken)
 	return true;
 }
 
-/* May this upstream's word be taken for an object that it did not deliver itself? DESIGN.md section 6. */
+/* May this upstream's word be taken for an object that it did not deliver itself? DESIGN.md
+ * section 6. */
 static bool
 is_vouched(struct request *req)
 {
@@ -125,12 +129,13 @@ found(struct request *req)
 	return STEP_NEXT;
 }
 
-/* HEAD needs no more than the check, but for a manifest of which the registry gives no length: clients cannot do
- * without it (WIRE.md 4.1), so it is fetched. GET goes on as `otherwise` says. */
+/* HEAD needs no more than the check, but for a manifest of which the registry gives no length:
+ * clients cannot do without it (WIRE.md 4.1), so it is fetched. GET goes on as `otherwise` says. */
 static enum step
 not_here(struct request *req, enum request_state otherwise)
 {
-	bool fetch = req->route.kind == ROUTE_MANIFEST && req->size < 0 && otherwise == REQUEST_JOIN;
+	bool fetch =
+	    req->route.kind == ROUTE_MANIFEST && req->size < 0 && otherwise == REQUEST_JOIN;
 
 	if (req->head.method == HTTP_HEAD && req->checked && fetch) {
 		request_goto(req, REQUEST_JOIN);
@@ -168,13 +173,15 @@ step_lookup(struct request *req)
 	return not_here(req, REQUEST_JOIN);
 }
 
-/* --- check --------------------------------------------------------------------------------------- */
+/* --- check
+ * --------------------------------------------------------------------------------------- */
 
 static void
 note_name(struct request *req)
 {
-	if (req->s->index != NULL && index_put_name(req->s->index, req->route.upstream, req->route.repository,
-	    req->route.reference, &req->digest, clock_wall()) == INDEX_ERROR)
+	if (req->s->index != NULL &&
+	    index_put_name(req->s->index, req->route.upstream, req->route.repository,
+		req->route.reference, &req->digest, clock_wall()) == INDEX_ERROR)
 		count(req, COUNT_INDEX_ERRORS);
 }
 
@@ -198,7 +205,8 @@ allowed_tag(struct request *req, const struct upstream_answer *head)
 		return;
 	}
 	req->has_digest = true;
-	req->route.target = arena_printf(&req->arena, "/v2/%s/manifests/%s", req->route.repository, text);
+	req->route.target =
+	    arena_printf(&req->arena, "/v2/%s/manifests/%s", req->route.repository, text);
 	note_name(req);
 	request_goto(req, REQUEST_LOOKUP);
 }
@@ -248,7 +256,8 @@ on_checked(void *arg, const struct check_answer *a)
 	case CHECK_ALLOWED:
 		if (is_other_object(req, a)) {
 			request_goto(req, REQUEST_DONE);
-			(void)request_no_answer(req, UPSTREAM_PROTOCOL, "it knows this digest with another size");
+			(void)request_no_answer(
+			    req, UPSTREAM_PROTOCOL, "it knows this digest with another size");
 		} else {
 			allowed(req, a);
 		}
@@ -268,13 +277,13 @@ enum step
 step_check(struct request *req)
 {
 	struct check_question q = {
-		.scheme = req->route.scheme,
-		.host = req->route.host,
-		.target = req->route.target,
-		.accept = req->accept,
-		.authorization = req->authorization,
-		.blob = req->route.kind == ROUTE_BLOB,
-		.want_body = req->head.method != HTTP_HEAD,
+	    .scheme = req->route.scheme,
+	    .host = req->route.host,
+	    .target = req->route.target,
+	    .accept = req->accept,
+	    .authorization = req->authorization,
+	    .blob = req->route.kind == ROUTE_BLOB,
+	    .want_body = req->head.method != HTTP_HEAD,
 	};
 
 	if (req->ticket == NULL)
@@ -282,7 +291,8 @@ step_check(struct request *req)
 	return STEP_WAIT;
 }
 
-/* --- join ---------------------------------------------------------------------------------------- */
+/* --- join
+ * ---------------------------------------------------------------------------------------- */
 
 static void
 on_fill_changed(void *arg)
@@ -304,19 +314,19 @@ enum step
 step_join(struct request *req)
 {
 	struct fill_want want = {
-		.digest = &req->digest,
-		.kind = req->route.kind == ROUTE_BLOB ? OBJECT_BLOB : OBJECT_MANIFEST,
-		.scheme = req->route.scheme,
-		.host = req->route.host,
-		.target = req->route.target,
-		.authorization = req->authorization,
-		.accept = req->accept,
-		.checked = req->checked,
+	    .digest = &req->digest,
+	    .kind = req->route.kind == ROUTE_BLOB ? OBJECT_BLOB : OBJECT_MANIFEST,
+	    .scheme = req->route.scheme,
+	    .host = req->route.host,
+	    .target = req->route.target,
+	    .authorization = req->authorization,
+	    .accept = req->accept,
+	    .checked = req->checked,
 	};
 
 	if (++req->joins > REQUEST_MAX_JOINS)
-		return request_fail(req, 502, "UNAVAILABLE", "the object could not be fetched in %d attempts",
-		    REQUEST_MAX_JOINS);
+		return request_fail(req, 502, "UNAVAILABLE",
+		    "the object could not be fetched in %d attempts", REQUEST_MAX_JOINS);
 	fill_leave(&req->fill);
 	switch (fill_join(req->s->fills, &want, on_fill_changed, req, &req->fill)) {
 	case FILL_JOINED:
@@ -335,7 +345,8 @@ step_join(struct request *req)
 	return uncached(req);
 }
 
-/* --- fill ---------------------------------------------------------------------------------------- */
+/* --- fill
+ * ---------------------------------------------------------------------------------------- */
 
 static void
 note_fill(struct request *req, const struct fill_status *st)
@@ -343,7 +354,8 @@ note_fill(struct request *req, const struct fill_status *st)
 	req->led |= st->leading;
 	req->size = st->size;
 	req->checked = true; /* by its own check, or by its own GET */
-	if (req->route.kind == ROUTE_MANIFEST && st->media_type[0] != '\0' && req->media_type[0] == '\0')
+	if (req->route.kind == ROUTE_MANIFEST && st->media_type[0] != '\0' &&
+	    req->media_type[0] == '\0')
 		req->media_type = arena_strdup(&req->arena, st->media_type);
 }
 
@@ -357,15 +369,17 @@ fill_has_ended(struct request *req, const struct fill_status *st)
 	case FILL_END_REFUSED:
 		return request_refuse(req, fill_refusal(req->fill));
 	case FILL_END_BUSY:
-		return request_fail(req, 503, "TOOMANYREQUESTS", "too many fetches from registries are under way");
+		return request_fail(
+		    req, 503, "TOOMANYREQUESTS", "too many fetches from registries are under way");
 	case FILL_END_UPSTREAM:
-		return request_fail(req, 502, "UNAVAILABLE", "the registry %s did not deliver the object",
-		    req->route.upstream);
+		return request_fail(req, 502, "UNAVAILABLE",
+		    "the registry %s did not deliver the object", req->route.upstream);
 	case FILL_END_TIMEOUT:
-		return request_fail(req, 504, "UNAVAILABLE", "the registry %s did not answer in time",
-		    req->route.upstream);
+		return request_fail(req, 504, "UNAVAILABLE",
+		    "the registry %s did not answer in time", req->route.upstream);
 	case FILL_END_DIGEST:
-		return request_fail(req, 502, "DIGEST_INVALID", "the registry %s delivered other bytes than the digest names",
+		return request_fail(req, 502, "DIGEST_INVALID",
+		    "the registry %s delivered other bytes than the digest names",
 		    req->route.upstream);
 	case FILL_END_UNCACHED:
 		if (!req->head_sent && (req->spare = fill_take_call(req->fill)) != NULL)
@@ -393,14 +407,17 @@ enum step
 step_fill(struct request *req)
 {
 	struct fill_status st;
-	bool is_manifest = req->route.kind == ROUTE_MANIFEST; /* small, and needs its length: waited for */
+	bool is_manifest =
+	    req->route.kind == ROUTE_MANIFEST; /* small, and needs its length: waited for */
 
 	fill_look(req->fill, &st);
 	if (st.end != FILL_END_NONE && st.end != FILL_END_DONE)
 		return fill_has_ended(req, &st);
-	if (st.fd < 0 || (st.readable == 0 && st.end != FILL_END_DONE) || (is_manifest && st.end != FILL_END_DONE))
+	if (st.fd < 0 || (st.readable == 0 && st.end != FILL_END_DONE) ||
+	    (is_manifest && st.end != FILL_END_DONE))
 		return STEP_WAIT;
-	if (!req->route.trusted && !st.leading) /* another upstream's bytes: it must deliver them itself */
+	if (!req->route.trusted &&
+	    !st.leading) /* another upstream's bytes: it must deliver them itself */
 		return uncached(req);
 	if (!use_fill_file(req, &st) && !req->head_sent)
 		return uncached(req);

@@ -1,5 +1,5 @@
-/* Pass-through: what the cache does not keep is streamed both ways with bounded memory. What the client sends
- * waits in the socket while the upstream is slow, and the other way round. */
+/* Pass-through: what the cache does not keep is streamed both ways with bounded memory. What the
+ * client sends waits in the socket while the upstream is slow, and the other way round. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,14 +34,16 @@ pass_free(struct pass **pp)
 	*pp = NULL;
 }
 
-/* --- what is asked ------------------------------------------------------------------------------- */
+/* --- what is asked
+ * ------------------------------------------------------------------------------- */
 
-/* Fields of the request that are not the upstream's business, or that the upstream module sets itself (WIRE.md 3.2, 3.4). */
+/* Fields of the request that are not the upstream's business, or that the upstream module sets
+ * itself (WIRE.md 3.2, 3.4). */
 static bool
 is_forwarded(const char *name)
 {
-	static const char *const kept_back[] = {"Host", "Content-Length", "Authorization", "Accept-Encoding", "Cookie",
-	    "Expect", "Proxy-Authorization", "X-Dragonfly-Registry"};
+	static const char *const kept_back[] = {"Host", "Content-Length", "Authorization",
+	    "Accept-Encoding", "Cookie", "Expect", "Proxy-Authorization", "X-Dragonfly-Registry"};
 
 	if (http_is_hop_by_hop(name))
 		return false;
@@ -60,11 +62,13 @@ forwarded_fields(struct request *req, struct upstream_header *out)
 	for (size_t i = 0; i < req->head.nheaders; i++)
 		if (is_forwarded(req->head.headers[i].name) &&
 		    !http_connection_names(connection, req->head.headers[i].name))
-			out[n++] = (struct upstream_header){req->head.headers[i].name, req->head.headers[i].value};
+			out[n++] = (struct upstream_header){
+			    req->head.headers[i].name, req->head.headers[i].value};
 	return n;
 }
 
-/* --- the request's body ---------------------------------------------------------------------------- */
+/* --- the request's body
+ * ---------------------------------------------------------------------------- */
 
 /* The client's bytes, decoded. A client that sends nothing has the time that CONN_READING gives. */
 static enum upstream_body
@@ -73,7 +77,8 @@ on_body(void *arg, void *to, size_t size, size_t *n)
 	struct pass *p = arg;
 	struct request *req = p->req;
 
-	if (buf_len(&p->up) == 0 && !http_body_read(&p->body, conn_input(req->conn), &p->up, PASS_BLOCK)) {
+	if (buf_len(&p->up) == 0 &&
+	    !http_body_read(&p->body, conn_input(req->conn), &p->up, PASS_BLOCK)) {
 		p->bad_body = true;
 		return UPSTREAM_BODY_FAIL;
 	}
@@ -105,7 +110,8 @@ body_unread(const struct pass *p)
 	return !p->body.done;
 }
 
-/* --- the answer ---------------------------------------------------------------------------------- */
+/* --- the answer
+ * ---------------------------------------------------------------------------------- */
 
 static bool
 answer_has_no_body(const struct request *req, int status)
@@ -183,11 +189,14 @@ ended(struct pass *p, enum upstream_result r, const char *detail)
 
 	p->ended = true;
 	if (p->bad_body) {
-		(void)request_fail(req, 400, "UNSUPPORTED", "the request's body is not encoded as its head says");
+		(void)request_fail(
+		    req, 400, "UNSUPPORTED", "the request's body is not encoded as its head says");
 	} else if (!req->head_sent) {
 		(void)request_no_answer(req, r == UPSTREAM_OK ? UPSTREAM_PROTOCOL : r, detail);
 	} else if (r != UPSTREAM_OK || short_body) {
-		(void)request_cut(req, detail != NULL && *detail != '\0' ? detail : "the registry's answer ended early");
+		(void)request_cut(req,
+		    detail != NULL && *detail != '\0' ? detail
+						      : "the registry's answer ended early");
 		p->broken = true;
 	} else if (req->chunked) {
 		conn_send(req->conn, "0\r\n\r\n", 5);
@@ -207,7 +216,8 @@ on_done(void *arg, enum upstream_result r, const char *detail)
 	request_drive(c);
 }
 
-/* --- the step ------------------------------------------------------------------------------------ */
+/* --- the step
+ * ------------------------------------------------------------------------------------ */
 
 static void
 start(struct request *req)
@@ -217,17 +227,17 @@ start(struct request *req)
 	struct pass *p = xcalloc(1, sizeof(*p));
 	struct upstream_header headers[HTTP_MAX_HEADERS];
 	struct upstream_request r = {
-		.method = req->head.method_name,
-		.scheme = req->route.scheme,
-		.host = req->route.host,
-		.target = req->route.target,
-		.authorization = req->authorization,
-		.headers = headers,
-		.range_first = -1,
-		.range_last = -1,
-		.follow = reading,
-		.has_body = req->head.chunked || req->head.body_length > 0 || !reading,
-		.body_length = req->head.body_length,
+	    .method = req->head.method_name,
+	    .scheme = req->route.scheme,
+	    .host = req->route.host,
+	    .target = req->route.target,
+	    .authorization = req->authorization,
+	    .headers = headers,
+	    .range_first = -1,
+	    .range_last = -1,
+	    .follow = reading,
+	    .has_body = req->head.chunked || req->head.body_length > 0 || !reading,
+	    .body_length = req->head.body_length,
 	};
 
 	p->req = req;
@@ -235,7 +245,8 @@ start(struct request *req)
 	http_body_init(&p->body, &req->head);
 	r.nheaders = forwarded_fields(req, headers);
 	req->pass = p;
-	shm_count(req->s->shm, req->s->listener, req->uncached_pass ? COUNT_UNCACHED : COUNT_PASSED, 1);
+	shm_count(
+	    req->s->shm, req->s->listener, req->uncached_pass ? COUNT_UNCACHED : COUNT_PASSED, 1);
 	if (req->head.expect_continue && body_unread(p)) {
 		conn_send(req->conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 		conn_flush(req->conn);

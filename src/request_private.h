@@ -1,6 +1,6 @@
-/* What the files of the request module share: request.c (life, machine), request_object.c (look up, check, join),
- * request_send.c (head and body of objects), request_answer.c (errors, refusals, field filters),
- * request_pass.c and request_uncached.c. Nobody else includes this. */
+/* What the files of the request module share: request.c (life, machine), request_object.c (look
+ * up, check, join), request_send.c (head and body of objects), request_answer.c (errors,
+ * refusals, field filters), request_pass.c and request_uncached.c. Nobody else includes this. */
 #ifndef REQUEST_PRIVATE_H
 #define REQUEST_PRIVATE_H
 
@@ -84,7 +84,8 @@ struct request {
 
 /* request.c */
 void request_goto(struct request *req, enum request_state state);
-/* Runs the steps of the connection's request, and of those that follow it. Every callback ends with it. */
+/* Runs the steps of the connection's request, and of those that follow it. Every callback ends
+ * with it. */
 void request_drive(struct conn *c);
 
 /* request_object.c */
@@ -94,7 +95,8 @@ enum step step_join(struct request *req);
 enum step step_fill(struct request *req);
 /* Takes `fd`; false when it is another file than the one that bytes were sent of. */
 bool request_use_file(struct request *req, int fd) __attribute__((warn_unused_result));
-/* A GET of this object with the client's credentials; `accept` is where its Accept field goes, and outlives the value. */
+/* A GET of this object with the client's credentials; `accept` is where its Accept field goes,
+ * and outlives the value. */
 struct upstream_request request_get(const struct request *req, struct upstream_header *accept);
 
 /* request_send.c */
@@ -102,7 +104,8 @@ enum step step_admit(struct request *req);
 enum step step_head(struct request *req);
 enum step step_body(struct request *req);
 void request_release_place(struct request *req);
-/* Status line and the fields that every answer with an object carries; the caller adds the length and ends it. */
+/* Status line and the fields that every answer with an object carries; the caller adds the length
+ * and ends it. */
 struct buf *request_object_head(struct request *req, int status);
 /* HEAD of an object that is not here, from the check's answer. */
 enum step request_answer_head(struct request *req);
@@ -110,14 +113,16 @@ enum step request_answer_head(struct request *req);
 /* request_answer.c */
 /* Begins an answer: status line, connection, the API version. */
 struct buf *request_begin(struct request *req, int status);
-/* The one way to fail: an OCI error body, or, when the head was sent, a connection cut short. Returns STEP_DONE. */
+/* The one way to fail: an OCI error body, or, when the head was sent, a connection cut short.
+ * Returns STEP_DONE. */
 enum step request_fail(struct request *req, int status, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* Relays a registry's refusal as WIRE.md section 5 maps it. Returns STEP_DONE. */
 enum step request_refuse(struct request *req, const struct refusal *refusal);
 /* A check, fill or pass that got no answer. */
 enum step request_no_answer(struct request *req, enum upstream_result result, const char *detail);
-/* Relays the answer's fields but for those that concern one hop or one host; Location and Link stay on the cache. */
+/* Relays the answer's fields but for those that concern one hop or one host; Location and Link
+ * stay on the cache. */
 void request_relay_fields(struct request *req, struct buf *out, const struct upstream_header *h, size_t n);
 /* The connection is cut short of what was promised. Returns STEP_DONE. */
 enum step request_cut(struct request *req, const char *why);

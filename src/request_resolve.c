@@ -1,5 +1,6 @@
-/* A tag whose registry does not say its digest: the manifest is fetched into memory and hashed, then the request goes
- * on with that digest (WIRE.md 4.1). What is larger than any client takes for a manifest is passed through. */
+/* A tag whose registry does not say its digest: the manifest is fetched into memory and hashed,
+ * then the request goes on with that digest (WIRE.md 4.1). What is larger than any client takes
+ * for a manifest is passed through. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -9,7 +10,9 @@
 #include "request_private.h"
 #include "xalloc.h"
 
-enum { RESOLVE_MAX = 4 * 1024 * 1024 }; /* bytes: containerd refuses larger manifests (WIRE.md 8.1) */
+enum {
+	RESOLVE_MAX = 4 * 1024 * 1024
+}; /* bytes: containerd refuses larger manifests (WIRE.md 8.1) */
 
 struct resolve {
 	struct request *req;
@@ -105,7 +108,8 @@ on_done(void *arg, enum upstream_result result, const char *detail)
 	else if (result != UPSTREAM_OK)
 		(void)request_no_answer(req, result, detail);
 	else if (r->is_page)
-		(void)request_no_answer(req, UPSTREAM_PROTOCOL, "a page of HTML instead of a manifest");
+		(void)request_no_answer(
+		    req, UPSTREAM_PROTOCOL, "a page of HTML instead of a manifest");
 	else if (is_short)
 		(void)request_no_answer(req, UPSTREAM_BROKEN, "the manifest ended early");
 	else

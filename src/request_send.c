@@ -1,5 +1,6 @@
-/* Sending objects: a place among the bodies in flight, the head (conditions, ranges), the body from a file that is
- * whole or still being filled. RFC 9110 sections 13 (conditions), 14 (ranges); WIRE.md 4.2, 7. */
+/* Sending objects: a place among the bodies in flight, the head (conditions, ranges), the body
+ * from a file that is whole or still being filled. RFC 9110 sections 13 (conditions), 14
+ * (ranges); WIRE.md 4.2, 7. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -10,7 +11,8 @@
 #include "request_private.h"
 #include "shm.h"
 
-/* --- a place ------------------------------------------------------------------------------------- */
+/* --- a place
+ * ------------------------------------------------------------------------------------- */
 
 void
 request_release_place(struct request *req)
@@ -32,7 +34,8 @@ step_admit(struct request *req)
 		if (req->waiting_ms == 0)
 			req->waiting_ms = clock_ms();
 		if (!req->has_place && clock_ms() - req->waiting_ms >= s->timeout_ms)
-			return request_fail(req, 503, "TOOMANYREQUESTS", "too many bodies are being sent");
+			return request_fail(
+			    req, 503, "TOOMANYREQUESTS", "too many bodies are being sent");
 		if (!req->has_place) {
 			TAILQ_INSERT_TAIL(&s->waiting, req, admit);
 			req->in_admit = true;
@@ -43,7 +46,8 @@ step_admit(struct request *req)
 	return STEP_NEXT;
 }
 
-/* --- head ---------------------------------------------------------------------------------------- */
+/* --- head
+ * ---------------------------------------------------------------------------------------- */
 
 static const char *
 outcome(const struct request *req)
@@ -62,7 +66,8 @@ request_object_head(struct request *req, int status)
 
 	digest_str(&req->digest, text);
 	if (status != 304)
-		http_field(out, "Content-Type", manifest ? req->media_type : "application/octet-stream");
+		http_field(
+		    out, "Content-Type", manifest ? req->media_type : "application/octet-stream");
 	if (req->has_digest) {
 		http_field(out, "Docker-Content-Digest", text);
 		http_field(out, "ETag", arena_printf(&req->arena, "\"%s\"", text));
@@ -77,7 +82,8 @@ not_modified(struct request *req)
 	const char *wanted = http_header_joined(&req->head, "If-None-Match", &req->arena);
 
 	return wanted != NULL &&
-	    http_etag_matches(wanted, arena_printf(&req->arena, "\"%s\"", digest_str(&req->digest, text)));
+	    http_etag_matches(
+		wanted, arena_printf(&req->arena, "\"%s\"", digest_str(&req->digest, text)));
 }
 
 /* A Range whose If-Range names another representation is ignored (RFC 9110 section 13.1.5). */
@@ -148,8 +154,9 @@ step_head(struct request *req)
 		return head_not_modified(req);
 	if (req->size < 0)
 		return head_chunked(req);
-	range = req->head.method == HTTP_GET ? http_parse_range(range_wanted(req), size, &req->first, &last) :
-	    HTTP_RANGE_NONE;
+	range = req->head.method == HTTP_GET
+	    ? http_parse_range(range_wanted(req), size, &req->first, &last)
+	    : HTTP_RANGE_NONE;
 	if (range == HTTP_RANGE_BEYOND)
 		return head_unsatisfiable(req);
 	if (range == HTTP_RANGE_NONE) {
@@ -161,8 +168,9 @@ step_head(struct request *req)
 	out = request_object_head(req, range == HTTP_RANGE_ONE ? 206 : 200);
 	http_field(out, "Accept-Ranges", "bytes");
 	if (range == HTTP_RANGE_ONE)
-		http_field(out, "Content-Range", arena_printf(&req->arena, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64,
-		    req->first, last, size));
+		http_field(out, "Content-Range",
+		    arena_printf(&req->arena, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, req->first,
+			last, size));
 	http_field_u64(out, "Content-Length", req->end - req->first);
 	http_end(out);
 	if (req->head.method == HTTP_HEAD)
@@ -187,7 +195,8 @@ request_answer_head(struct request *req)
 	return STEP_DONE;
 }
 
-/* --- body ---------------------------------------------------------------------------------------- */
+/* --- body
+ * ---------------------------------------------------------------------------------------- */
 
 /* A small object goes out in one system call with its head. */
 static enum step
@@ -198,7 +207,8 @@ send_small(struct request *req)
 	ssize_t got = pread(req->fd, buf_room(out, n), n, (off_t)req->at);
 
 	if (got != (ssize_t)n)
-		return request_cut(req, got < 0 ? strerror(errno) : "the file is shorter than it was");
+		return request_cut(
+		    req, got < 0 ? strerror(errno) : "the file is shorter than it was");
 	buf_grew(out, n);
 	req->at += n;
 	req->bytes += n;
@@ -220,8 +230,8 @@ send_piece(struct request *req, uint64_t n)
 static enum step
 body_done(struct request *req)
 {
-	if (!req->route.trusted && req->led && index_put_proof(req->s->index, req->route.upstream, &req->digest) ==
-	    INDEX_ERROR)
+	if (!req->route.trusted && req->led &&
+	    index_put_proof(req->s->index, req->route.upstream, &req->digest) == INDEX_ERROR)
 		shm_count(req->s->shm, req->s->listener, COUNT_INDEX_ERRORS, 1);
 	if (req->chunked)
 		conn_send(req->conn, "0\r\n\r\n", 5);

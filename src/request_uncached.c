@@ -1,6 +1,7 @@
-/* An object straight from upstream, because the cache cannot keep it or may not vouch for it. Its digest is checked on
- * the way and the last block is held back until it is known to be right. It also goes on where a fill had to stop: what
- * was sent so far is hashed again from the fill's file, the rest comes by Range. */
+/* An object straight from upstream, because the cache cannot keep it or may not vouch for it. Its
+ * digest is checked on the way and the last block is held back until it is known to be right. It
+ * also goes on where a fill had to stop: what was sent so far is hashed again from the fill's
+ * file, the rest comes by Range. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,9 +31,9 @@ struct uncached {
 	struct hasher *hasher; /* NULL: a range, which no digest names */
 	struct buf tail;       /* hashed, held back */
 	struct refusal *refusal;
-	uint64_t got;          /* offset in the object of the next byte from upstream */
-	uint64_t skip;         /* bytes that come again and are there already */
-	uint64_t hashed;       /* of the prefix */
+	uint64_t got;    /* offset in the object of the next byte from upstream */
+	uint64_t skip;   /* bytes that come again and are there already */
+	uint64_t hashed; /* of the prefix */
 	unsigned tries;
 	bool paused, ended;
 };
@@ -54,10 +55,10 @@ uncached_free(struct uncached **up)
 	*up = NULL;
 }
 
-static void
-call_start(struct uncached *u);
+static void call_start(struct uncached *u);
 
-/* --- to the client ------------------------------------------------------------------------------- */
+/* --- to the client
+ * ------------------------------------------------------------------------------- */
 
 static void
 send_head(struct uncached *u)
@@ -110,13 +111,15 @@ release(struct uncached *u)
 	buf_consume(&u->tail, buf_len(&u->tail) - held);
 }
 
-/* --- ending -------------------------------------------------------------------------------------- */
+/* --- ending
+ * -------------------------------------------------------------------------------------- */
 
 static void
 fail(struct uncached *u, const char *why)
 {
 	u->ended = true;
-	(void)request_fail(u->req, 502, "UNAVAILABLE", "the registry %s: %s", u->req->route.upstream, why);
+	(void)request_fail(
+	    u->req, 502, "UNAVAILABLE", "the registry %s: %s", u->req->route.upstream, why);
 }
 
 static bool
@@ -188,7 +191,8 @@ retry_or_fail(struct uncached *u, const char *why)
 		fail(u, why);
 }
 
-/* --- from upstream ------------------------------------------------------------------------------- */
+/* --- from upstream
+ * ------------------------------------------------------------------------------- */
 
 static void
 on_head(void *arg, const struct upstream_answer *a)
@@ -201,7 +205,8 @@ on_head(void *arg, const struct upstream_answer *a)
 	u->skip = 0;
 	refusal_free(&u->refusal);
 	if (a->status == 206 && u->got > 0 && upstream_header(a, "Content-Range", 0) != NULL &&
-	    sscanf(upstream_header(a, "Content-Range", 0), "bytes %" SCNu64, &first) == 1 && first == u->got)
+	    sscanf(upstream_header(a, "Content-Range", 0), "bytes %" SCNu64, &first) == 1 &&
+	    first == u->got)
 		return;
 	if (a->status != 200) {
 		u->refusal = refusal_new(a);
@@ -283,7 +288,8 @@ on_done(void *arg, enum upstream_result r, const char *detail)
 		u->ended = true;
 		(void)request_no_answer(req, r, detail);
 	} else if (r != UPSTREAM_OK) {
-		retry_or_fail(u, detail != NULL && *detail != '\0' ? detail : upstream_result_name(r));
+		retry_or_fail(
+		    u, detail != NULL && *detail != '\0' ? detail : upstream_result_name(r));
 	} else if (!is_complete(u)) {
 		retry_or_fail(u, "its answer ended early");
 	} else {
@@ -318,7 +324,8 @@ take_spare(struct uncached *u)
 	upstream_resume(u->call);
 }
 
-/* --- the prefix ---------------------------------------------------------------------------------- */
+/* --- the prefix
+ * ---------------------------------------------------------------------------------- */
 
 static void
 hash_prefix(evutil_socket_t fd, short what, void *arg)
@@ -331,7 +338,8 @@ hash_prefix(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	for (size_t step = 0; step < HASH_STEP && u->hashed < u->got; step += sizeof(block)) {
-		size_t want = u->got - u->hashed < sizeof(block) ? (size_t)(u->got - u->hashed) : sizeof(block);
+		size_t want = u->got - u->hashed < sizeof(block) ? (size_t)(u->got - u->hashed)
+								 : sizeof(block);
 		ssize_t n = pread(req->fd, block, want, (off_t)u->hashed);
 
 		if (n <= 0) {
@@ -353,7 +361,8 @@ start(struct request *req)
 {
 	struct uncached *u = xcalloc(1, sizeof(*u));
 	struct timeval now = {0, 0};
-	bool whole = req->first == 0 && (req->end == UINT64_MAX || (req->size >= 0 && req->end == (uint64_t)req->size));
+	bool whole = req->first == 0 &&
+	    (req->end == UINT64_MAX || (req->size >= 0 && req->end == (uint64_t)req->size));
 
 	u->req = req;
 	u->got = req->at;

@@ -305,7 +305,8 @@ shm_body_end(struct shm *s, unsigned listener)
 	body_give_back(s, listener);
 }
 
-/* --- client connections and their addresses ---------------------------------------------------------------------- */
+/* --- client connections and their addresses
+ * ---------------------------------------------------------------------- */
 
 unsigned
 shm_connections_add(struct shm *s, unsigned listener, int delta)

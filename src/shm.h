@@ -130,7 +130,8 @@ void shm_fill_unwait(struct shm *s, unsigned listener, uint64_t oldest_ms);
 
 /* The owner. Size in bytes (-1: not known), status as HTTP gives it. Wakes. */
 void shm_fill_set_size(struct shm *s, struct fill_ref r, int64_t size, unsigned status);
-/* The owner: which upstream it fetches from, as a hash, for followers that come from another one. Wakes nobody. */
+/* The owner: which upstream it fetches from, as a hash, for followers that come from another one.
+ * Wakes nobody. */
 void shm_fill_set_source(struct shm *s, struct fill_ref r, uint32_t source);
 /* The owner: `bytes` of the part file are written (release). Wakes every listener that armed
  * the slot. */
@@ -166,8 +167,8 @@ void shm_body_end(struct shm *s, unsigned listener);
 /* Adds `delta` to this listener's open connections; returns those of all listeners. */
 unsigned shm_connections_add(struct shm *s, unsigned listener, int delta);
 
-/* The same for one client address (text): the open connections of all listeners from it. Addresses share a few
- * thousand counts, so a rare other address may be counted with it. */
+/* The same for one client address (text): the open connections of all listeners from it.
+ * Addresses share a few thousand counts, so a rare other address may be counted with it. */
 unsigned shm_address_add(struct shm *s, unsigned listener, const char *address, int delta);
 
 /* --- counters -------------------------------------------------------------------------------- */

@@ -120,7 +120,8 @@ struct upstream_call *upstream_start(struct upstream *u, const struct upstream_r
     const struct upstream_ops *ops, void *arg);
 void upstream_pause(struct upstream_call *c);
 void upstream_resume(struct upstream_call *c);
-/* What happens from now on is told there instead: the call changes hands. Best while it is paused. */
+/* What happens from now on is told there instead: the call changes hands. Best while it is
+ * paused. */
 void upstream_retarget(struct upstream_call *c, const struct upstream_ops *ops, void *arg);
 /* *c becomes NULL; nothing happens when it is NULL. */
 void upstream_cancel(struct upstream_call **c);
