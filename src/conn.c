@@ -35,7 +35,7 @@ struct conn {
 	void *user;
 	struct buf in, out;
 	size_t out_first; /* bytes of `out` that go before the file range */
-	uint64_t file_offset, file_left, file_sent;
+	uint64_t file_offset, file_left;
 	uint64_t phase_since, moved; /* clock_ms: when the phase began, when a byte last went out */
 	const char *finish_reason;   /* set: close when all is sent */
 	int fd, file_fd;
@@ -376,8 +376,9 @@ conn_close(struct conn *c, const char *reason)
 {
 	if (c->phase == CONN_CLOSED)
 		return;
+	log_debug("conn %s: closed while %s: %s", c->address,
+	    conn_phase_name((enum conn_phase)c->phase), reason);
 	c->phase = CONN_CLOSED;
-	log_debug("conn %s: closed: %s", c->address, reason);
 	event_del(&c->read_event);
 	event_del(&c->write_event);
 	c->set->hooks.gone(c, reason);
@@ -487,12 +488,6 @@ conn_sends_file(const struct conn *c)
 	return c->file_left > 0;
 }
 
-uint64_t
-conn_file_bytes(const struct conn *c)
-{
-	return c->file_sent;
-}
-
 /* One piece of what is next in line. *full: the socket took less than it was offered, so it takes
  * no more now. */
 static ssize_t
@@ -515,7 +510,6 @@ send_piece(struct conn *c, bool *full)
 	if (n > 0) {
 		c->file_offset += (uint64_t)n;
 		c->file_left -= (uint64_t)n;
-		c->file_sent += (uint64_t)n;
 	}
 	return n;
 }

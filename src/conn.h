@@ -92,8 +92,6 @@ bool conn_flush(struct conn *c);
 bool conn_has_output(const struct conn *c);
 /* A file range is queued: no second one may be, and its descriptor is still needed. */
 bool conn_sends_file(const struct conn *c);
-/* Bytes of the file ranges handed to the kernel so far, over the life of the connection. */
-uint64_t conn_file_bytes(const struct conn *c);
 
 /* The user's own pointers. */
 void conn_set_user(struct conn *c, void *user);

@@ -451,8 +451,3 @@ fills_set_store(struct fills *fs, struct store *store, struct index *index)
 	fs->c.index = index;
 }
 
-unsigned
-fills_leading(const struct fills *fs)
-{
-	return fs->leading;
-}

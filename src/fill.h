@@ -61,8 +61,6 @@ void fills_free(struct fills **fs);
 void fills_set_store(struct fills *fs, struct store *store, struct index *index);
 /* Another process changed the fill table: looks at what is followed and at the queue. */
 void fills_wake(struct fills *fs);
-/* The leading fills in flight. */
-unsigned fills_leading(const struct fills *fs);
 
 /* What a client wants, and by which right. Everything is borrowed and copied. */
 struct fill_want {

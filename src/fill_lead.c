@@ -84,8 +84,6 @@ end_lead(struct fill *f, enum fill_state state, enum fill_end end)
 	struct fills *fs = f->fills;
 	bool queued = f->phase == PHASE_QUEUED;
 
-	if (f->has_lease)
-		fs->leading--;
 	f->has_lease = false;
 	end_slot(f, state, end);
 	lead_release(f);
@@ -343,7 +341,6 @@ lead(struct fill *f, const struct lease_answer *a)
 	f->has_lease = true;
 	f->lease = a->lease;
 	shm_fill_set_source(fs->c.shm, f->ref, f->upstream_hash);
-	fs->leading++;
 	shm_count(fs->c.shm, fs->c.owner.listener, COUNT_FILLS, 1);
 	if (!inherit(f, a) && !adopt(f))
 		fetch_afresh(f);

@@ -95,7 +95,7 @@ struct fills {
 	struct event *tell;  /* runs the pending clients' functions */
 	struct event *work;  /* one step of every ADOPT and REHASH */
 	struct event *sweep; /* looks for what waited too long */
-	unsigned leading, sweeps;
+	unsigned sweeps;
 };
 
 /* fill.c */

@@ -2,7 +2,6 @@
 #include "refusal.h"
 
 #include <stdlib.h>
-#include <strings.h>
 
 #include "upstream.h"
 #include "xalloc.h"
@@ -28,15 +27,6 @@ refusal_add_body(struct refusal *r, const void *p, size_t n)
 	size_t room = REFUSAL_MAX_BODY - buf_len(&r->body);
 
 	buf_append(&r->body, p, n < room ? n : room);
-}
-
-const char *
-refusal_header(const struct refusal *r, const char *name)
-{
-	for (size_t i = 0; i < r->nheaders; i++)
-		if (strcasecmp(r->headers[i].name, name) == 0)
-			return r->headers[i].value;
-	return NULL;
 }
 
 void

@@ -23,8 +23,6 @@ struct refusal {
 /* Copies status and headers; owned by the caller. */
 struct refusal *refusal_new(const struct upstream_answer *answer);
 void refusal_add_body(struct refusal *r, const void *p, size_t n);
-/* The first value of a field, NULL when there is none. Borrowed. */
-const char *refusal_header(const struct refusal *r, const char *name);
 void refusal_free(struct refusal **r);
 
 #endif
