@@ -35,7 +35,7 @@ enum step { ASKING, TO_GET, COLLECTING, ANSWERED };
 LIST_HEAD(inquiry_list, inquiry);
 
 struct check {
-	struct upstream *u;
+	struct registries *registries;
 	void (*counted)(void *arg, bool shared);
 	void *arg;
 	EVP_MAC_CTX *mac;                    /* keyed at start-up */
@@ -51,7 +51,7 @@ struct inquiry {
 	enum step step;
 	uint8_t key[KEY_BYTES];
 	TAILQ_HEAD(, check_ticket) waiting;
-	struct upstream_call *call;
+	struct registry_call *call;
 
 	struct check_question q; /* its strings are in `text` */
 	char *text;
@@ -109,6 +109,7 @@ key_of(struct check *c, const struct check_question *q, uint8_t key[KEY_BYTES])
 	size_t n = 0;
 
 	if (!EVP_MAC_init(c->mac, NULL, 0, NULL) || !EVP_MAC_update(c->mac, &flags, 1) ||
+	    !EVP_MAC_update(c->mac, (const unsigned char *)&q->registry, sizeof(q->registry)) ||
 	    !mac_string(c->mac, q->scheme) || !mac_string(c->mac, q->host) ||
 	    !mac_string(c->mac, q->target) || !mac_string(c->mac, q->accept) ||
 	    !mac_string(c->mac, q->authorization) || !EVP_MAC_final(c->mac, key, &n, KEY_BYTES) ||
@@ -202,7 +203,7 @@ static void
 inquiry_free(struct inquiry *i)
 {
 	inquiry_close(i);
-	upstream_cancel(&i->call);
+	registry_cancel(&i->call);
 	LIST_REMOVE(i, all_entry);
 	arena_reset(&i->arena);
 	buf_free(&i->body);
@@ -418,6 +419,7 @@ ask_upstream(struct inquiry *i)
 	    .method = i->by_get ? "GET" : "HEAD",
 	    .scheme = i->q.scheme,
 	    .host = i->q.host,
+	    .registry = i->q.registry,
 	    .target = i->q.target,
 	    .authorization = i->q.authorization,
 	    .headers = &accept,
@@ -428,17 +430,17 @@ ask_upstream(struct inquiry *i)
 	    .share_h2 = true,
 	};
 
-	i->call = upstream_start(i->check->u, &r, &ops, i);
+	i->call = registry_start(i->check->registries, &r, &ops, i);
 }
 
 /* --- callers --- */
 
 struct check *
-check_new(struct upstream *u, void (*counted)(void *arg, bool shared), void *arg)
+check_new(struct registries *rs, void (*counted)(void *arg, bool shared), void *arg)
 {
 	struct check *c = xcalloc(1, sizeof(*c));
 
-	c->u = u;
+	c->registries = rs;
 	c->counted = counted;
 	c->arg = arg;
 	c->mac = new_mac();

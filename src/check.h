@@ -13,12 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "upstream.h"
+#include "registry.h"
 
 struct check; /* one a process */
 
 struct check_question {
 	const char *scheme, *host, *target; /* as in struct upstream_request */
+	unsigned registry;                  /* likewise */
 	const char *accept;                 /* joined; NULL: none was sent */
 	const char *authorization;          /* NULL: anonymous */
 	bool blob; /* for the memory of quirks: blobs and manifests differ */
@@ -54,7 +55,7 @@ struct check_ticket; /* one waiter */
 
 /* `counted` (may be NULL) is called with shared = false when a check goes upstream and true when
  * a question joins one in flight. */
-struct check *check_new(struct upstream *u, void (*counted)(void *arg, bool shared), void *arg);
+struct check *check_new(struct registries *rs, void (*counted)(void *arg, bool shared), void *arg);
 void check_free(struct check **c);
 
 /* The answer comes from the event loop, never from inside this call. The ticket ends with its

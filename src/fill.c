@@ -14,7 +14,7 @@
 #include "fill_private.h"
 #include "log.h"
 #include "refusal.h"
-#include "upstream.h"
+#include "registry.h"
 #include "xalloc.h"
 
 enum { SWEEP_MS = 250, ALIVE_SWEEPS = 40 };
@@ -72,7 +72,7 @@ static void
 fill_free(struct fill *f)
 {
 	lead_release(f);
-	upstream_cancel(&f->spare);
+	registry_cancel(&f->spare);
 	refusal_free(&f->refusal);
 	if (f->fd >= 0)
 		close(f->fd);
@@ -323,10 +323,10 @@ fill_look(const struct fill_client *c, struct fill_status *s)
 	s->media_type = f->media_type;
 }
 
-struct upstream_call *
+struct registry_call *
 fill_take_call(struct fill_client *c)
 {
-	struct upstream_call *call = c->origin ? c->fill->spare : NULL;
+	struct registry_call *call = c->origin ? c->fill->spare : NULL;
 
 	if (call != NULL)
 		c->fill->spare = NULL;

@@ -33,8 +33,8 @@ struct fill_client;
 struct fills;
 struct refusal;
 struct store;
-struct upstream;
-struct upstream_call;
+struct registries;
+struct registry_call;
 
 /* The last block of an object, in bytes, that nobody is given before the digest is known to be
  * right. */
@@ -45,7 +45,7 @@ struct fills_config {
 	struct shm *shm;
 	struct index *index; /* NULL: there is none, nothing is cached */
 	struct store *store; /* likewise */
-	struct upstream *upstream;
+	struct registries *registries;
 	struct lease_owner owner;
 	uint64_t max_object;       /* bytes; larger objects are not cached; 0: no limit */
 	uint64_t queue_timeout_ms; /* how long a fill may wait for a slot */
@@ -67,6 +67,7 @@ struct fill_want {
 	const struct digest *digest;
 	enum object_kind kind;
 	const char *scheme, *host, *target; /* of a GET upstream, should this client's fill lead */
+	unsigned registry; /* as in struct upstream_request */
 	const char *authorization, *accept; /* NULL: none */
 	bool checked; /* the upstream has said that this client may have the object */
 };
@@ -114,7 +115,7 @@ void fill_look(const struct fill_client *client, struct fill_status *status);
 /* After FILL_END_UNCACHED: the leader's transfer, for its origin to go on with. Its head said
  * 200, size and media type are fill_look()'s; it is paused and no byte of its body was taken. The
  * caller's from now on; NULL: there is none. */
-struct upstream_call *fill_take_call(struct fill_client *client);
+struct registry_call *fill_take_call(struct fill_client *client);
 /* After FILL_END_REFUSED: borrowed until fill_leave(). */
 const struct refusal *fill_refusal(const struct fill_client *client);
 

@@ -17,7 +17,7 @@
 #include "log.h"
 #include "refusal.h"
 #include "store.h"
-#include "upstream.h"
+#include "registry.h"
 
 enum { RETRY_FIRST_MS = 100, RETRY_MAX_MS = 2000 };
 
@@ -105,7 +105,7 @@ retry_or_end(struct fill *f, enum fill_end end, const char *why)
 	struct timeval delay = {ms / 1000, (ms % 1000) * 1000};
 	char text[DIGEST_STR_SIZE];
 
-	upstream_cancel(&f->call);
+	registry_cancel(&f->call);
 	if (!fetch_flush(f))
 		return;
 	log_warn("fill %s: from %s at byte %" PRIu64 ": %s", digest_str(&f->digest, text),
@@ -196,8 +196,8 @@ keep_for_origin(struct fill *f)
 		return;
 	f->spare = f->call;
 	f->call = NULL;
-	upstream_retarget(f->spare, &ops, f);
-	upstream_pause(f->spare);
+	registry_retarget(f->spare, &ops, f);
+	registry_pause(f->spare);
 }
 
 /* The whole object's size became known. False: it ended the fill. */
@@ -286,7 +286,7 @@ on_head(void *arg, const struct upstream_answer *a)
 	} else if (a->status == 416 && f->bytes > 0) { /* there is nothing after what we have */
 		f->failed_answer = true;
 		f->vouched = true;
-		upstream_cancel(&f->call);
+		registry_cancel(&f->call);
 		lead_finish(f);
 	} else {
 		on_refused(f, a);
@@ -391,6 +391,7 @@ fetch_start(struct fill *f)
 	    .method = "GET",
 	    .scheme = f->source.scheme,
 	    .host = f->source.host,
+	    .registry = f->source.registry,
 	    .target = f->source.target,
 	    .authorization = f->source.authorization,
 	    .headers = headers,
@@ -406,5 +407,5 @@ fetch_start(struct fill *f)
 	if (f->bytes > 0)
 		shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_RESUMES, 1);
 	f->failed_answer = false;
-	f->call = upstream_start(f->fills->c.upstream, &r, &ops, f);
+	f->call = registry_start(f->fills->c.registries, &r, &ops, f);
 }

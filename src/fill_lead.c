@@ -12,7 +12,7 @@
 #include "fill_private.h"
 #include "log.h"
 #include "store.h"
-#include "upstream.h"
+#include "registry.h"
 #include "xalloc.h"
 
 static char *
@@ -30,6 +30,7 @@ lead_begin(struct fill *f, const struct fill_want *want)
 	    .target = xstrdup(want->target),
 	    .authorization = copy(want->authorization),
 	    .accept = copy(want->accept),
+	    .registry = want->registry,
 	    .kind = want->kind,
 	};
 }
@@ -43,7 +44,7 @@ lead_release(struct fill *f)
 	free(f->source.authorization);
 	free(f->source.accept);
 	f->source = (struct fill_source){0};
-	upstream_cancel(&f->call);
+	registry_cancel(&f->call);
 	hasher_free(&f->hasher);
 	buf_free(&f->gather);
 	if (f->timer != NULL)
@@ -107,7 +108,7 @@ lead_abort(struct fill *f, enum fill_end end)
 {
 	struct fills *fs = f->fills;
 
-	upstream_cancel(&f->call);
+	registry_cancel(&f->call);
 	if (can_be_gone_on_with(f, end) && fetch_write(f)) {
 		end_lead(f, FILL_ABANDONED, end); /* lease and part stay for who takes it over */
 		return;

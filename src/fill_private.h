@@ -11,7 +11,7 @@
 
 struct event;
 struct upstream_answer;
-struct upstream_call;
+struct registry_call;
 
 enum fill_phase { PHASE_QUEUED, PHASE_ADOPT, PHASE_REHASH, PHASE_FETCH, PHASE_FOLLOW, PHASE_ENDED };
 const char *fill_phase_name(enum fill_phase p);
@@ -41,6 +41,7 @@ TAILQ_HEAD(fill_clients, fill_client);
 /* What a leader needs to ask upstream; its own copies. */
 struct fill_source {
 	char *scheme, *host, *target, *authorization, *accept;
+	unsigned registry;
 	enum object_kind kind;
 };
 
@@ -68,8 +69,8 @@ struct fill {
 	bool has_lease;
 	struct fill_source source;
 	struct hasher *hasher;
-	struct upstream_call *call;
-	struct upstream_call *spare; /* ENDED: not for the store, but its origin may take it */
+	struct registry_call *call;
+	struct registry_call *spare; /* ENDED: not for the store, but its origin may take it */
 	struct event *timer;    /* tries again */
 	struct buf gather;      /* hashed, not yet written */
 	uint64_t skip;          /* bytes that the upstream sends again and that are there already */

@@ -17,6 +17,7 @@
 #include "conn.h"
 #include "fill.h"
 #include "log.h"
+#include "registry.h"
 #include "request.h"
 #include "route.h"
 #include "shm.h"
@@ -266,7 +267,8 @@ make_upstream(struct listener *l)
 	l->services.upstream = upstream_new(l->base, &config);
 	if (l->services.upstream == NULL)
 		fatal("cannot talk to registries");
-	l->services.check = check_new(l->services.upstream, count_check, l);
+	l->services.registries = registries_new(l->services.upstream);
+	l->services.check = check_new(l->services.registries, count_check, l);
 }
 
 static void
@@ -278,7 +280,7 @@ make_fills(struct listener *l)
 	    .shm = l->start->shm,
 	    .index = l->services.index,
 	    .store = l->services.store,
-	    .upstream = l->services.upstream,
+	    .registries = l->services.registries,
 	    .owner = {l->start->number, l->start->generation},
 	    .max_object = conf->gc.disk_max_size,
 	    .queue_timeout_ms = conf->server.timeout,
@@ -346,6 +348,7 @@ take_down(struct listener *l)
 	conns_free(&l->conns);
 	fills_free(&l->services.fills);
 	check_free(&l->services.check);
+	registries_free(&l->services.registries);
 	upstream_free(&l->services.upstream);
 	index_close(&l->services.index);
 	store_close(&l->services.store);

@@ -184,7 +184,7 @@ request_free(struct request *req)
 	request_release_place(req);
 	check_cancel(&req->ticket);
 	fill_leave(&req->fill);
-	upstream_cancel(&req->spare);
+	registry_cancel(&req->spare);
 	pass_free(&req->pass);
 	uncached_free(&req->uncached);
 	resolve_free(&req->resolve);

@@ -32,6 +32,7 @@ struct event_base;
 struct fills;
 struct index;
 struct request;
+struct registries;
 struct route_table;
 struct shm;
 struct store;
@@ -47,6 +48,7 @@ struct services {
 	struct index *index; /* NULL: none */
 	struct store *store; /* likewise */
 	struct upstream *upstream;
+	struct registries *registries;
 	struct check *check;
 	struct fills *fills;
 	const struct route_table *routes;

@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "log.h"
 #include "refusal.h"
+#include "registry.h"
 #include "request_private.h"
 #include "shm.h"
 #include "store.h"
@@ -47,6 +48,7 @@ request_get(const struct request *req, struct upstream_header *accept)
 	    .method = "GET",
 	    .scheme = req->route.scheme,
 	    .host = req->route.host,
+	    .registry = req->route.registry,
 	    .target = req->route.target,
 	    .authorization = req->authorization,
 	    .headers = accept,
@@ -279,6 +281,7 @@ step_check(struct request *req)
 	struct check_question q = {
 	    .scheme = req->route.scheme,
 	    .host = req->route.host,
+	    .registry = req->route.registry,
 	    .target = req->route.target,
 	    .accept = req->accept,
 	    .authorization = req->authorization,
@@ -318,6 +321,7 @@ step_join(struct request *req)
 	    .kind = req->route.kind == ROUTE_BLOB ? OBJECT_BLOB : OBJECT_MANIFEST,
 	    .scheme = req->route.scheme,
 	    .host = req->route.host,
+	    .registry = req->route.registry,
 	    .target = req->route.target,
 	    .authorization = req->authorization,
 	    .accept = req->accept,

@@ -6,6 +6,7 @@
 
 #include "log.h"
 #include "refusal.h"
+#include "registry.h"
 #include "request_private.h"
 #include "shm.h"
 #include "xalloc.h"
@@ -14,7 +15,7 @@ enum { PASS_HIGH_WATER = 256 * 1024, PASS_BLOCK = 65536 };
 
 struct pass {
 	struct request *req;
-	struct upstream_call *call;
+	struct registry_call *call;
 	struct http_body body; /* of the request */
 	struct buf up;         /* of it: decoded, not yet taken by the upstream */
 	int64_t promised;      /* Content-Length of the answer, -1: none */
@@ -28,7 +29,7 @@ pass_free(struct pass **pp)
 
 	if (p == NULL)
 		return;
-	upstream_cancel(&p->call);
+	registry_cancel(&p->call);
 	buf_free(&p->up);
 	free(p);
 	*pp = NULL;
@@ -101,7 +102,7 @@ pass_input(struct request *req)
 	if (!p->waits_for_client || p->call == NULL)
 		return;
 	p->waits_for_client = false;
-	upstream_resume(p->call);
+	registry_resume(p->call);
 }
 
 static bool
@@ -167,7 +168,7 @@ on_data(void *arg, const void *data, size_t n)
 	req->bytes += n;
 	if (!p->paused && buf_len(conn_output(req->conn)) > PASS_HIGH_WATER) {
 		p->paused = true;
-		upstream_pause(p->call);
+		registry_pause(p->call);
 	}
 }
 
@@ -230,6 +231,7 @@ start(struct request *req)
 	    .method = req->head.method_name,
 	    .scheme = req->route.scheme,
 	    .host = req->route.host,
+	    .registry = req->route.registry,
 	    .target = req->route.target,
 	    .authorization = req->authorization,
 	    .headers = headers,
@@ -252,7 +254,7 @@ start(struct request *req)
 		conn_flush(req->conn);
 	}
 	if (conn_get_phase(req->conn) != CONN_CLOSED)
-		p->call = upstream_start(req->s->upstream, &r, &ops, p);
+		p->call = registry_start(req->s->registries, &r, &ops, p);
 }
 
 enum step
@@ -268,7 +270,7 @@ step_pass(struct request *req)
 		return STEP_DONE;
 	if (p->paused && !conn_has_output(req->conn)) {
 		p->paused = false;
-		upstream_resume(p->call);
+		registry_resume(p->call);
 	}
 	return STEP_WAIT;
 }

@@ -12,7 +12,7 @@
 #include "index.h"
 #include "request.h"
 #include "route.h"
-#include "upstream.h"
+#include "registry.h"
 
 struct check_answer;
 struct check_ticket;
@@ -61,7 +61,7 @@ struct request {
 	struct index_object object;
 	struct check_ticket *ticket;
 	struct fill_client *fill;
-	struct upstream_call *spare; /* for UNCACHED: a transfer that has begun; NULL: none */
+	struct registry_call *spare; /* for UNCACHED: a transfer that has begun; NULL: none */
 	unsigned joins;
 	int fd; /* its own; -1: none */
 	dev_t device;

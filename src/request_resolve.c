@@ -7,6 +7,7 @@
 
 #include "log.h"
 #include "refusal.h"
+#include "registry.h"
 #include "request_private.h"
 #include "xalloc.h"
 
@@ -16,7 +17,7 @@ enum {
 
 struct resolve {
 	struct request *req;
-	struct upstream_call *call;
+	struct registry_call *call;
 	struct hasher *hasher;
 	struct refusal *refusal;
 	uint64_t got;
@@ -31,7 +32,7 @@ resolve_free(struct resolve **rp)
 
 	if (r == NULL)
 		return;
-	upstream_cancel(&r->call);
+	registry_cancel(&r->call);
 	hasher_free(&r->hasher);
 	refusal_free(&r->refusal);
 	free(r);
@@ -131,6 +132,6 @@ step_resolve(struct request *req)
 	req->resolve->req = req;
 	req->resolve->promised = -1;
 	req->resolve->hasher = hasher_new(DIGEST_SHA256);
-	req->resolve->call = upstream_start(req->s->upstream, &q, &ops, req->resolve);
+	req->resolve->call = registry_start(req->s->registries, &q, &ops, req->resolve);
 	return STEP_WAIT;
 }

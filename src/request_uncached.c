@@ -13,6 +13,7 @@
 
 #include "log.h"
 #include "refusal.h"
+#include "registry.h"
 #include "request_private.h"
 #include "shm.h"
 #include "xalloc.h"
@@ -26,7 +27,7 @@ enum {
 
 struct uncached {
 	struct request *req;
-	struct upstream_call *call;
+	struct registry_call *call;
 	struct event *timer;
 	struct hasher *hasher; /* NULL: a range, which no digest names */
 	struct buf tail;       /* hashed, held back */
@@ -45,7 +46,7 @@ uncached_free(struct uncached **up)
 
 	if (u == NULL)
 		return;
-	upstream_cancel(&u->call);
+	registry_cancel(&u->call);
 	if (u->timer != NULL)
 		event_free(u->timer);
 	hasher_free(&u->hasher);
@@ -244,7 +245,7 @@ on_data(void *arg, const void *p, size_t n)
 	release(u);
 	if (!u->paused && buf_len(conn_output(u->req->conn)) > HIGH_WATER) {
 		u->paused = true;
-		upstream_pause(u->call);
+		registry_pause(u->call);
 	}
 }
 
@@ -311,7 +312,7 @@ call_start(struct uncached *u)
 		r.range_first = (int64_t)u->got;
 	if (u->hasher == NULL && req->end != UINT64_MAX)
 		r.range_last = (int64_t)req->end - 1;
-	u->call = upstream_start(req->s->upstream, &r, &call_ops, u);
+	u->call = registry_start(req->s->registries, &r, &call_ops, u);
 }
 
 /* The fill that was not to be had already asked, and was given the head. */
@@ -320,8 +321,8 @@ take_spare(struct uncached *u)
 {
 	u->call = u->req->spare;
 	u->req->spare = NULL;
-	upstream_retarget(u->call, &call_ops, u);
-	upstream_resume(u->call);
+	registry_retarget(u->call, &call_ops, u);
+	registry_resume(u->call);
 }
 
 /* --- the prefix
@@ -396,7 +397,7 @@ step_uncached(struct request *req)
 
 	if (u == NULL && is_fresh_range(req)) {
 		req->uncached_pass = true;
-		upstream_cancel(&req->spare);
+		registry_cancel(&req->spare);
 		request_goto(req, REQUEST_PASS);
 		return STEP_NEXT;
 	}
@@ -408,7 +409,7 @@ step_uncached(struct request *req)
 		return STEP_DONE;
 	if (u->paused && !conn_has_output(req->conn)) {
 		u->paused = false;
-		upstream_resume(u->call);
+		registry_resume(u->call);
 	}
 	return STEP_WAIT;
 }

@@ -54,6 +54,7 @@ struct route {
 	enum route_kind kind;
 	const char *scheme, *host; /* the upstream; host with its port, when it has one */
 	const char *upstream;      /* scheme://host */
+	unsigned registry; /* which of server.registries that is, from 1; 0: none of them */
 	bool trusted;              /* its check vouches for objects that others delivered */
 	const char *target;        /* what to ask upstream: path[?query], without `ns` */
 	const char *repository;    /* manifests and blobs; "" otherwise */

@@ -56,6 +56,7 @@ enum { UPSTREAM_MAX_HEADERS = 128 };
 struct upstream_request {
 	const char *method; /* "GET", "HEAD", "POST", … */
 	const char *scheme, *host;
+	unsigned registry; /* registry.h: the number of the one that `host` is of; 0: of none */
 	const char *target;        /* path[?query], sent as it is */
 	const char *authorization; /* the client's, or NULL */
 	/* Besides. Accept-Encoding: identity is always sent, Expect and hop-by-hop fields never,

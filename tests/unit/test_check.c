@@ -16,6 +16,7 @@
 enum { LARGE = 64 * 1024 * 1024, MAX_REFUSAL = 64 * 1024 };
 
 static struct origin *registry;
+static struct registries *registries;
 static struct check *check;
 static unsigned went_up, shared;
 
@@ -198,7 +199,8 @@ begin(void)
 
 	registry = origin_start(answer);
 	trial_begin(&config);
-	check = check_new(trial_upstream, count, &went_up);
+	registries = registries_new(trial_upstream);
+	check = check_new(registries, count, &went_up);
 	went_up = shared = next_order = 0;
 }
 
@@ -206,6 +208,7 @@ static void
 end(void)
 {
 	check_free(&check);
+	registries_free(&registries);
 	trial_end();
 	origin_stop(&registry);
 }
