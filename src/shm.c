@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,8 +68,55 @@ make_wake_fds(struct shm *s)
 		s->wake_fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (s->wake_fds[i] < 0)
 			return false;
+		s->seg->header.wake_fds[i] = s->wake_fds[i];
 	}
 	return true;
+}
+
+static bool
+map_segment(struct shm *s)
+{
+	s->seg = mmap(NULL, s->length, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, 0);
+	return s->seg != MAP_FAILED;
+}
+
+/* A memfd, so that the segment outlives an exec of the master. */
+static bool
+make_segment(struct shm *s)
+{
+	s->fd = memfd_create("registry-cache", MFD_CLOEXEC);
+	return s->fd >= 0 && ftruncate(s->fd, (off_t)s->length) == 0 && map_segment(s);
+}
+
+static struct shm *
+handle_new(unsigned listeners, unsigned fills)
+{
+	struct shm *s = xcalloc(1, sizeof(*s));
+
+	s->listeners = listeners;
+	s->fills = fills;
+	s->length = sizeof(struct shm_segment) + fills * sizeof(struct shm_slot);
+	s->fd = -1;
+	s->seg = MAP_FAILED;
+	for (unsigned i = 0; i < SHM_MAX_LISTENERS; i++)
+		s->wake_fds[i] = -1;
+	return s;
+}
+
+static struct shm_header
+header_of(const struct shm *s)
+{
+	struct shm_header h = {
+	    .magic = SHM_MAGIC,
+	    .version = SHM_VERSION,
+	    .segment_size = sizeof(struct shm_segment),
+	    .slot_size = sizeof(struct shm_slot),
+	    .counters = COUNT_MAX,
+	    .listeners = s->listeners,
+	    .fills = s->fills,
+	};
+
+	return h;
 }
 
 struct shm *
@@ -80,13 +129,9 @@ shm_create(unsigned listeners, unsigned fills)
 		errno = EINVAL;
 		return NULL;
 	}
-	s = xcalloc(1, sizeof(*s));
-	s->listeners = listeners;
-	s->fills = fills;
-	s->length = sizeof(struct shm_segment) + fills * sizeof(struct shm_slot);
-	for (unsigned i = 0; i < SHM_MAX_LISTENERS; i++)
-		s->wake_fds[i] = -1;
-	s->seg = mmap(NULL, s->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	s = handle_new(listeners, fills);
+	if (make_segment(s))
+		s->seg->header = header_of(s);
 	if (s->seg == MAP_FAILED || !make_wake_fds(s)) {
 		saved = errno;
 		shm_destroy(&s);
@@ -94,7 +139,42 @@ shm_create(unsigned listeners, unsigned fills)
 		return NULL;
 	}
 	shm_fill_init(s);
+	shm_set_fill_limit(s, fills);
 	return s;
+}
+
+/* Is this a segment that this program could have made? */
+static bool
+is_known(const struct shm_header *h, off_t size)
+{
+	struct shm like = {.listeners = h->listeners, .fills = h->fills};
+	struct shm_header ours = header_of(&like);
+
+	return memcmp(h, &ours, offsetof(struct shm_header, wake_fds)) == 0 &&
+	    h->listeners <= SHM_MAX_LISTENERS && h->fills <= SHM_MAX_FILLS &&
+	    (uint64_t)size == sizeof(struct shm_segment) + h->fills * sizeof(struct shm_slot);
+}
+
+struct shm *
+shm_adopt(int fd)
+{
+	struct shm_header h;
+	struct stat st;
+	struct shm *s;
+
+	if (fstat(fd, &st) != 0)
+		return NULL;
+	if (pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) || !is_known(&h, st.st_size)) {
+		errno = EPROTO;
+		return NULL;
+	}
+	s = handle_new(h.listeners, h.fills);
+	s->fd = fd;
+	memcpy(s->wake_fds, h.wake_fds, sizeof(s->wake_fds));
+	if (map_segment(s))
+		return s;
+	free(s);
+	return NULL;
 }
 
 void
@@ -107,14 +187,46 @@ shm_destroy(struct shm **s)
 			close((*s)->wake_fds[i]);
 	if ((*s)->seg != MAP_FAILED)
 		munmap((*s)->seg, (*s)->length);
+	if ((*s)->fd >= 0)
+		close((*s)->fd);
 	free(*s);
 	*s = NULL;
+}
+
+int
+shm_fd(const struct shm *s)
+{
+	return s->fd;
+}
+
+void
+shm_set_fill_limit(struct shm *s, unsigned fills)
+{
+	if (fills < 1 || fills > s->fills)
+		panic("a limit of %u fills, where there is room for %u", fills, s->fills);
+	atomic_store(&s->seg->fill_limit, fills);
 }
 
 unsigned
 shm_listeners(const struct shm *s)
 {
 	return s->listeners;
+}
+
+unsigned
+shm_high(const struct shm *s)
+{
+	return atomic_load_explicit(&s->seg->high, memory_order_relaxed);
+}
+
+void
+shm_note(const struct shm *s, unsigned listener)
+{
+	uint32_t high = shm_high(s);
+
+	while (listener < s->listeners && listener >= high)
+		if (atomic_compare_exchange_weak(&s->seg->high, &high, listener + 1))
+			return;
 }
 
 unsigned
@@ -136,6 +248,7 @@ child_of(const struct shm *s, unsigned child)
 {
 	if (child > s->listeners)
 		panic("child %u of %u", child, s->listeners + 1);
+	shm_note(s, child);
 	return &s->seg->children[child];
 }
 
@@ -186,7 +299,7 @@ shm_child_closed(struct shm *s, unsigned child)
 	atomic_store(&c->connections, 0);
 	forget_addresses(s, child);
 	shm_fill_abandon_all(s, child);
-	for (unsigned i = 0; i < s->listeners; i++)
+	for (unsigned i = 0; i < shm_high(s); i++)
 		shm_wake(s, i);
 }
 
@@ -254,7 +367,7 @@ bodies_sum(const struct shm *s)
 {
 	uint64_t sum = 0;
 
-	for (unsigned i = 0; i < s->listeners; i++)
+	for (unsigned i = 0; i < shm_high(s); i++)
 		sum += atomic_load(&s->seg->children[i].bodies);
 	return sum;
 }
@@ -268,7 +381,7 @@ body_give_back(struct shm *s, unsigned listener)
 	if (atomic_load(&s->seg->body_waiters) == 0)
 		return;
 	waiters = atomic_exchange(&s->seg->body_waiters, 0);
-	for (unsigned i = 0; i < s->listeners; i++)
+	for (unsigned i = 0; i < shm_high(s); i++)
 		if (waiters & UINT64_C(1) << i)
 			shm_wake(s, i);
 }
@@ -314,7 +427,7 @@ shm_connections_add(struct shm *s, unsigned listener, int delta)
 	unsigned sum = 0;
 
 	atomic_fetch_add(&child_of(s, listener)->connections, (uint32_t)delta);
-	for (unsigned i = 0; i < s->listeners; i++)
+	for (unsigned i = 0; i < shm_high(s); i++)
 		sum += atomic_load(&s->seg->children[i].connections);
 	return sum;
 }
@@ -335,8 +448,9 @@ shm_address_add(struct shm *s, unsigned listener, const char *address, int delta
 {
 	unsigned bucket = address_bucket(address), sum = 0;
 
+	shm_note(s, listener);
 	atomic_fetch_add(&s->seg->addresses[listener][bucket], (uint32_t)delta);
-	for (unsigned i = 0; i < s->listeners; i++)
+	for (unsigned i = 0; i < shm_high(s); i++)
 		sum += atomic_load(&s->seg->addresses[i][bucket]);
 	return sum;
 }

@@ -84,6 +84,14 @@ struct fill_view {
  * 1…SHM_MAX_FILLS. The gc child is child number `listeners`. NULL with errno. Owned by the
  * caller. */
 struct shm *shm_create(unsigned listeners, unsigned fills);
+/* Goes on with the segment of the program that this one replaced by exec: `fd` is what its shm_fd()
+ * was, and it kept that and the eventfds open. NULL with errno: EPROTO when that program's segment
+ * has another layout; then nothing of it is mapped, closed or changed. Owned by the caller. */
+struct shm *shm_adopt(int fd);
+int shm_fd(const struct shm *s); /* borrowed */
+/* How many fills may be in flight from now on: 1 to what was said to shm_create(). Those that are in
+ * flight go on. */
+void shm_set_fill_limit(struct shm *s, unsigned fills);
 void shm_destroy(struct shm **s);
 
 unsigned shm_listeners(const struct shm *s);

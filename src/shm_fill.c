@@ -103,7 +103,7 @@ wake_followers(struct shm *s, struct shm_slot *f)
 	if (atomic_load(&f->armed) == 0)
 		return;
 	armed = atomic_exchange(&f->armed, 0);
-	for (unsigned i = 0; i < s->listeners; i++)
+	for (unsigned i = 0; i < shm_high(s); i++)
 		if (armed & UINT64_C(1) << i)
 			shm_wake(s, i);
 }
@@ -115,7 +115,7 @@ older_waiters(const struct shm *s, unsigned listener, uint64_t since)
 {
 	unsigned older = 0;
 
-	for (unsigned i = 0; i < s->listeners; i++) {
+	for (unsigned i = 0; i < shm_high(s); i++) {
 		uint64_t w = atomic_load(&s->seg->children[i].waiting_since);
 
 		if (i != listener && w != 0 && (w < since || (w == since && i < listener)))
@@ -134,9 +134,9 @@ struct pick {
 static unsigned
 count_claimable(const struct shm *s, struct pick *p)
 {
-	unsigned count = 0;
+	unsigned count = 0, limit = atomic_load(&s->seg->fill_limit);
 
-	for (unsigned i = 0; i < s->fills; i++) {
+	for (unsigned i = 0; i < limit; i++) {
 		struct shm_slot *f = &s->seg->slots[i];
 		uint64_t word = atomic_load(&f->word);
 		uint64_t order = atomic_load_explicit(&f->ended_order, memory_order_relaxed);
@@ -159,7 +159,7 @@ wake_waiters(struct shm *s)
 	if (older_waiters(s, SHM_MAX_LISTENERS, UINT64_MAX) == 0)
 		return;
 	free_slots = count_claimable(s, &unused);
-	for (unsigned i = 0; i < s->listeners; i++) {
+	for (unsigned i = 0; i < shm_high(s); i++) {
 		uint64_t since = atomic_load(&s->seg->children[i].waiting_since);
 
 		if (since != 0 && older_waiters(s, i, since) < free_slots)
@@ -224,6 +224,7 @@ shm_fill_claim(struct shm *s, unsigned listener, const struct digest *d, uint64_
 
 	if (listener >= s->listeners)
 		panic("listener %u of %u claims a fill", listener, s->listeners);
+	shm_note(s, listener);
 	*out = (struct fill_ref){0};
 	queue_enter(s, listener, since);
 	while (count_claimable(s, &p) > older_waiters(s, listener, since)) {
@@ -240,6 +241,7 @@ shm_fill_unwait(struct shm *s, unsigned listener, uint64_t oldest_ms)
 {
 	if (listener >= s->listeners)
 		panic("listener %u of %u leaves the queue", listener, s->listeners);
+	shm_note(s, listener);
 	atomic_store(&s->seg->children[listener].waiting_since, oldest_ms);
 	wake_waiters(s);
 }
@@ -365,6 +367,7 @@ shm_fill_arm(struct shm *s, struct fill_ref r, unsigned listener)
 {
 	struct shm_slot *f = slot_of(s, r);
 
+	shm_note(s, listener);
 	if (f != NULL)
 		atomic_fetch_or(&f->armed, UINT64_C(1) << listener);
 }

@@ -39,7 +39,20 @@ struct shm_slot {
 	struct digest digest;         /* for whoever looks at the segment with a debugger */
 };
 
+enum { SHM_MAGIC = 0x52436163, SHM_VERSION = 1 }; /* of a layout that is changed by hand */
+
+/* What another program needs to know to go on with this segment; its layout never changes. */
+struct shm_header {
+	uint32_t magic, version;
+	uint32_t segment_size, slot_size, counters; /* bytes, bytes, how many: of the rest's layout */
+	uint32_t listeners, fills;
+	int32_t wake_fds[SHM_MAX_LISTENERS];
+};
+
 struct shm_segment {
+	struct shm_header header; /* written once */
+	_Alignas(SHM_CACHE_LINE) _Atomic uint32_t high; /* one more than the highest listener ever opened */
+	_Atomic uint32_t fill_limit;                    /* slots from this one on are not claimed */
 	_Alignas(SHM_CACHE_LINE) _Atomic uint64_t last_generation;
 	_Atomic uint64_t body_waiters; /* a bit a listener that was refused a place for a body */
 	_Atomic uint64_t ends;         /* of fills, ever: the source of ended_order */
@@ -53,9 +66,15 @@ struct shm_segment {
 struct shm {
 	struct shm_segment *seg;
 	size_t length; /* bytes mapped */
+	int fd;        /* memfd of the segment */
 	unsigned listeners, fills;
 	int wake_fds[SHM_MAX_LISTENERS];
 };
+
+/* How many listeners' records may be in use: what loops over listeners goes so far. */
+unsigned shm_high(const struct shm *s);
+/* This listener's record is in use. Every function that is given a listener's number begins so. */
+void shm_note(const struct shm *s, unsigned listener);
 
 /* shm_fill.c: ends every fill that `owner` still runs as FILL_ABANDONED, and gives up its place
  * in the queue for slots. Wakes nobody. */
