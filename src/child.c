@@ -20,10 +20,10 @@ enum { HEARTBEAT_SECONDS = 1 };
 
 struct child {
 	const struct child_start *start;
-	void (*drain)(void *arg);
+	void (*drain)(enum child_end why, void *arg);
 	void *arg;
-	bool draining;
-	struct event *life, *term, *interrupt, *reopen, *heartbeat;
+	bool retiring, stopping;
+	struct event *life, *term, *interrupt, *quit, *reopen, *heartbeat;
 };
 
 /* A child without a master would keep the port and the store from the next run. */
@@ -42,14 +42,15 @@ static void
 on_stop(evutil_socket_t sig, short what, void *arg)
 {
 	struct child *c = arg;
+	bool *noted = sig == SIGQUIT ? &c->retiring : &c->stopping;
 
 	(void)what;
-	if (c->draining)
+	if (*noted || c->stopping)
 		return;
-	c->draining = true;
-	log_debug("%s: draining", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+	*noted = true;
+	log_debug("%s: draining", strsignal((int)sig));
 	shm_child_set_state(c->start->shm, c->start->number, CHILD_DRAINING);
-	c->drain(c->arg);
+	c->drain(sig == SIGQUIT ? CHILD_END_RETIRE : CHILD_END_STOP, c->arg);
 }
 
 static void
@@ -103,8 +104,8 @@ unblock_signals(void)
 }
 
 struct child *
-child_begin(
-    struct event_base *base, const struct child_start *start, void (*drain)(void *arg), void *arg)
+child_begin(struct event_base *base, const struct child_start *start,
+    void (*drain)(enum child_end why, void *arg), void *arg)
 {
 	struct child *c = xcalloc(1, sizeof(*c));
 
@@ -117,6 +118,7 @@ child_begin(
 	c->life = arm(base, start->life_fd, EV_READ | EV_PERSIST, on_life, c);
 	c->term = arm(base, SIGTERM, EV_SIGNAL | EV_PERSIST, on_stop, c);
 	c->interrupt = arm(base, SIGINT, EV_SIGNAL | EV_PERSIST, on_stop, c);
+	c->quit = arm(base, SIGQUIT, EV_SIGNAL | EV_PERSIST, on_stop, c);
 	c->reopen = arm(base, SIGUSR1, EV_SIGNAL | EV_PERSIST, on_reopen, c);
 	c->heartbeat = arm(base, -1, EV_PERSIST, on_heartbeat, c);
 	unblock_signals();
@@ -130,7 +132,7 @@ child_ready(struct child *c)
 	const uint64_t one = 1;
 
 	child_beat(c);
-	if (!c->draining)
+	if (!c->retiring && !c->stopping)
 		shm_child_set_state(c->start->shm, c->start->number, CHILD_READY);
 	/* Without this it would look within a second, too. */
 	if (write(c->start->ready_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
@@ -151,6 +153,7 @@ child_end(struct child **c)
 	disarm(&(*c)->life);
 	disarm(&(*c)->term);
 	disarm(&(*c)->interrupt);
+	disarm(&(*c)->quit);
 	disarm(&(*c)->reopen);
 	disarm(&(*c)->heartbeat);
 	free(*c);

@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Connections in the queue of a listening socket; the kernel cuts it to net.core.somaxconn. */
+enum { CHILD_BACKLOG = 4096 };
+
 struct conf;
 struct event_base;
 struct shm;
@@ -19,7 +22,8 @@ struct child_start {
 	unsigned number;     /* child number in shm */
 	uint64_t generation; /* its own, opened by the master */
 	int life_fd;   /* read end of a pipe that the master holds: end of file when it is gone */
-	int listen_fd; /* a listener's own listening socket (non-blocking); -1 for gc */
+	const int *listen_fds; /* a listener's own listening sockets (non-blocking) … */
+	unsigned nlisten;      /* … and how many; none for gc */
 	pid_t master;
 	int ready_fd;           /* eventfd that wakes the master when the child is ready */
 	struct tls_server *tls; /* certificate and key, read by the master; NULL: plain HTTP */
@@ -29,13 +33,19 @@ struct child_start {
 
 struct child;
 
-/* In the child, after the fork: arms PR_SET_PDEATHSIG (SIGKILL), the life pipe, TERM/INT, USR1
+/* Why a child is told to end. */
+enum child_end {
+	CHILD_END_STOP,   /* TERM, INT: the whole cache stops */
+	CHILD_END_RETIRE, /* QUIT: a successor is serving already, or is about to be forked */
+};
+
+/* In the child, after the fork: arms PR_SET_PDEATHSIG (SIGKILL), the life pipe, TERM/INT/QUIT, USR1
  * (reopens the log file) and a heartbeat every second in `base`. The master forks with these
- * signals blocked and they are unblocked here, so that none is lost before. `drain` is called once,
- * from the loop, when TERM or INT came. A dead master ends the process at once. Owned by the
- * caller. */
-struct child *child_begin(
-    struct event_base *base, const struct child_start *start, void (*drain)(void *arg), void *arg);
+ * signals blocked and they are unblocked here, so that none is lost before. `drain` is called from
+ * the loop when the process is to end: at most once for each reason, and not any more after
+ * CHILD_END_STOP. A dead master ends the process at once. Owned by the caller. */
+struct child *child_begin(struct event_base *base, const struct child_start *start,
+    void (*drain)(enum child_end why, void *arg), void *arg);
 /* Says CHILD_READY in shm: the master counts the child as up. */
 void child_ready(struct child *c);
 /* Says that the process is alive, for work that keeps it from its loop for more than a second. */

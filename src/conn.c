@@ -215,6 +215,13 @@ conns_new(struct event_base *base, const struct conn_hooks *hooks, const struct 
 }
 
 void
+conns_limit_idle(struct conns *s, uint64_t keep_alive_ms)
+{
+	if (keep_alive_ms < s->limits.keep_alive_ms)
+		s->limits.keep_alive_ms = keep_alive_ms;
+}
+
+void
 conns_free(struct conns **sp)
 {
 	struct conns *s = *sp;

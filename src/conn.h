@@ -56,6 +56,9 @@ unsigned conns_open(const struct conns *s);
 /* Calls `each` for every open connection; it may close the one it is given. */
 void conns_each(struct conns *s, void (*each)(struct conn *c, void *arg), void *arg);
 
+/* From now on no connection may be idle for longer than this. */
+void conns_limit_idle(struct conns *s, uint64_t keep_alive_ms);
+
 /* Takes fd and tls (NULL: plain). Owned by `s` until it is closed. */
 struct conn *conn_new(struct conns *s, int fd, struct tls *tls, const struct sockaddr *peer);
 /* Closes now; `reason` is a static text for the log. The struct stays readable until the loop

@@ -319,10 +319,14 @@ on_end(evutil_socket_t fd, short what, void *arg)
 /* The master asks after the listeners have gone; a terminal asks everybody at once. The mark is
  * true only when no listener writes any more, so wait for that in either case. */
 static void
-on_drain(void *arg)
+on_drain(enum child_end why, void *arg)
 {
 	struct gc *g = arg;
 
+	if (why == CHILD_END_RETIRE) { /* as if it had died: its successor goes on */
+		log_flush();
+		_exit(0);
+	}
 	event_add(g->events[END], &end_every);
 	on_end(-1, 0, g);
 }

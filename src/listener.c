@@ -33,17 +33,18 @@ enum {
 	REFUSED_SAY_MS = 1000,
 	REOPEN_TICKS = 100,  /* between attempts to open an index that would not open */
 	INPUT_EXTRA = 65536, /* bytes of a request's body read ahead, besides its head */
+	RETIRED_IDLE_MS = 1000, /* a client that is about to ask again is not cut off by a reload */
 };
 
 struct listener {
 	const struct child_start *start;
 	struct event_base *base;
-	struct event *accept_event, *wake_event, *tick_event;
+	struct event *wake_event, *tick_event;
+	struct event **accept_events; /* one a listening socket */
 	struct services services;
 	struct conns *conns;
 	struct route_table *routes;
 	struct child *child;
-	int listen_fd;
 	unsigned ticks;
 	unsigned refused;         /* connections, since that was last said */
 	uint64_t refused_said_ms; /* clock_ms */
@@ -106,6 +107,23 @@ welcome(struct listener *l, int fd, const struct sockaddr *peer)
 	conn_new(l->conns, fd, tls, peer);
 }
 
+static void
+stop_accepting(struct listener *l)
+{
+	for (unsigned i = 0; i < l->start->nlisten; i++)
+		event_del(l->accept_events[i]);
+}
+
+static bool
+start_accepting(struct listener *l)
+{
+	for (unsigned i = 0; i < l->start->nlisten; i++)
+		if (!event_pending(l->accept_events[i], EV_READ, NULL) &&
+		    event_add(l->accept_events[i], NULL) != 0)
+			return false;
+	return true;
+}
+
 /* Out of descriptors: what waits stays in the queue of the kernel for a moment. */
 static void
 accept_failed(struct listener *l)
@@ -113,17 +131,17 @@ accept_failed(struct listener *l)
 	if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
 		return;
 	log_warn("accept: %s", strerror(errno));
-	event_del(l->accept_event); /* the tick arms it again */
+	stop_accepting(l); /* the tick begins again */
 }
 
 static void
-accept_some(struct listener *l, unsigned most)
+accept_some(struct listener *l, int listen_fd, unsigned most)
 {
 	while (most-- > 0) {
 		struct sockaddr_storage peer;
 		socklen_t size = sizeof(peer);
 		int fd = accept4(
-		    l->listen_fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		    listen_fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0)
 			welcome(l, fd, (struct sockaddr *)&peer);
@@ -139,9 +157,8 @@ accept_some(struct listener *l, unsigned most)
 static void
 on_accept(evutil_socket_t fd, short what, void *arg)
 {
-	(void)fd;
 	(void)what;
-	accept_some(arg, ACCEPT_BATCH);
+	accept_some(arg, fd, ACCEPT_BATCH);
 }
 
 /* --- the loop's other events
@@ -187,8 +204,8 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	l->ticks++;
 	log_flush();
 	requests_admit(&l->services);
-	if (!l->draining && !event_pending(l->accept_event, EV_READ, NULL))
-		event_add(l->accept_event, NULL);
+	if (!l->draining)
+		(void)start_accepting(l);
 	if (l->services.index == NULL && l->ticks % REOPEN_TICKS == 0)
 		open_store(l);
 	if (l->draining && conns_open(l->conns) == 0)
@@ -202,19 +219,34 @@ drain_one(struct conn *c, void *arg)
 	request_drain(c);
 }
 
-/* Clients in the queue of the kernel were promised a connection: they are served, and told to
- * close. */
+/* When the cache stops, clients in the queue of the kernel were promised a connection: they are
+ * served, and told to close. When a successor has the sockets too, it serves them. */
 static void
-on_drain(void *arg)
+leave_sockets(struct listener *l, enum child_end why)
+{
+	for (unsigned i = 0; i < l->start->nlisten; i++) {
+		if (why == CHILD_END_STOP)
+			accept_some(l, l->start->listen_fds[i], UINT32_MAX);
+		event_del(l->accept_events[i]);
+		close(l->start->listen_fds[i]);
+	}
+}
+
+/* A client that is told to close by its next answer loses no request; one whose idle connection is
+ * closed may lose what it is just sending. So a reload leaves it the time to ask. */
+static void
+on_drain(enum child_end why, void *arg)
 {
 	struct listener *l = arg;
 
 	log_info("draining: %u connections", conns_open(l->conns));
+	if (!l->draining)
+		leave_sockets(l, why);
 	l->draining = l->services.draining = true;
-	accept_some(l, UINT32_MAX);
-	event_del(l->accept_event);
-	close(l->listen_fd);
-	conns_each(l->conns, drain_one, NULL);
+	if (why == CHILD_END_RETIRE)
+		conns_limit_idle(l->conns, RETIRED_IDLE_MS);
+	else
+		conns_each(l->conns, drain_one, NULL);
 }
 
 /* --- putting together
@@ -327,17 +359,30 @@ make_services(struct listener *l)
 	make_conns(l);
 }
 
+static bool
+make_accept_events(struct listener *l)
+{
+	l->accept_events = xcalloc(l->start->nlisten, sizeof(struct event *));
+	for (unsigned i = 0; i < l->start->nlisten; i++) {
+		l->accept_events[i] = event_new(l->base, l->start->listen_fds[i],
+		    EV_READ | EV_PERSIST, on_accept, l);
+		if (l->accept_events[i] == NULL ||
+		    listen(l->start->listen_fds[i], CHILD_BACKLOG) != 0)
+			return false;
+	}
+	return true;
+}
+
 static void
 make_events(struct listener *l)
 {
 	struct timeval tick = {0, TICK_MS * 1000};
 
-	l->accept_event = event_new(l->base, l->listen_fd, EV_READ | EV_PERSIST, on_accept, l);
 	l->wake_event = event_new(l->base, shm_wake_fd(l->start->shm, l->start->number),
 	    EV_READ | EV_PERSIST, on_wake, l);
 	l->tick_event = event_new(l->base, -1, EV_PERSIST, on_tick, l);
-	if (l->accept_event == NULL || l->wake_event == NULL || l->tick_event == NULL ||
-	    event_add(l->accept_event, NULL) != 0 || event_add(l->wake_event, NULL) != 0 ||
+	if (!make_accept_events(l) || l->wake_event == NULL || l->tick_event == NULL ||
+	    !start_accepting(l) || event_add(l->wake_event, NULL) != 0 ||
 	    event_add(l->tick_event, &tick) != 0)
 		fatal("cannot make the listener's events");
 }
@@ -353,7 +398,9 @@ take_down(struct listener *l)
 	index_close(&l->services.index);
 	store_close(&l->services.store);
 	route_table_free(&l->routes);
-	event_free(l->accept_event);
+	for (unsigned i = 0; i < l->start->nlisten; i++)
+		event_free(l->accept_events[i]);
+	free(l->accept_events);
 	event_free(l->wake_event);
 	event_free(l->tick_event);
 	child_end(&l->child);
@@ -364,7 +411,7 @@ take_down(struct listener *l)
 int
 listener_run(const struct child_start *start)
 {
-	struct listener l = {.start = start, .listen_fd = start->listen_fd};
+	struct listener l = {.start = start};
 
 	l.base = event_base_new();
 	if (l.base == NULL)

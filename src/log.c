@@ -31,6 +31,17 @@ log_set_level(enum log_level l)
 	level = l;
 }
 
+enum log_level
+log_level_of(const char *name)
+{
+	static const char *const names[] = {"error", "warn", "info", "debug", "trace"};
+
+	for (int l = LOG_L_ERROR; l <= LOG_L_TRACE; l++)
+		if (name != NULL && strcmp(name, names[l]) == 0)
+			return (enum log_level)l;
+	return LOG_L_INFO;
+}
+
 bool
 log_enabled(enum log_level l)
 {
@@ -48,6 +59,14 @@ log_open_file(const char *path)
 		close(out);
 	out = fd;
 	return true;
+}
+
+void
+log_to_stderr(void)
+{
+	if (out != STDERR_FILENO)
+		close(out);
+	out = STDERR_FILENO;
 }
 
 static void

@@ -9,10 +9,13 @@ enum log_level { LOG_L_ERROR, LOG_L_WARN, LOG_L_INFO, LOG_L_DEBUG, LOG_L_TRACE }
 /* `role` is borrowed and must outlive the process ("master", "listener 0", "gc"). */
 void log_set_role(const char *role);
 void log_set_level(enum log_level level);
+/* By its name ("warn"); LOG_L_INFO for NULL and what is none. */
+enum log_level log_level_of(const char *name);
 bool log_enabled(enum log_level level);
 
 /* Sends lines to the end of the file `path` instead of standard error. False with errno. */
 bool log_open_file(const char *path) __attribute__((warn_unused_result));
+void log_to_stderr(void);
 
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

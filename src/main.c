@@ -55,7 +55,7 @@ rule_to(const char *regex, const struct conf_backend *to)
 
 /* The same rules as a listener compiles, so that none finds a mistake that was not said here. */
 static bool
-routes_are_valid(const struct conf *c, const char *file)
+routes_are_valid(const struct conf *c, const char *file, FILE *errors)
 {
 	size_t n = c->server.nrules, bad = 0;
 	struct route_rule *rules = xcalloc(n + 1, sizeof(*rules));
@@ -69,10 +69,10 @@ routes_are_valid(const struct conf *c, const char *file)
 		rules[n++] = rule_to(NULL, &c->server.default_backend);
 	table = route_table_new(rules, n, &bad, &error);
 	if (table == NULL && bad < c->server.nrules)
-		fprintf(stderr, "%s:%u:%u: %s\n", file, c->server.rules[bad].line,
+		fprintf(errors, "%s:%u:%u: %s\n", file, c->server.rules[bad].line,
 		    c->server.rules[bad].column, error);
 	else if (table == NULL)
-		fprintf(stderr, "%s: server.defaultBackend: %s\n", file, error);
+		fprintf(errors, "%s: server.defaultBackend: %s\n", file, error);
 	valid = table != NULL;
 	route_table_free(&table);
 	free(error);
@@ -81,14 +81,14 @@ routes_are_valid(const struct conf *c, const char *file)
 }
 
 static bool
-tls_is_valid(const struct conf *c, const char *file)
+tls_is_valid(const struct conf *c, const char *file, FILE *errors)
 {
 	struct tls_server *server;
 	char *error = NULL;
 	bool valid;
 
 	if (c->server.tls.ca_path != NULL && access(c->server.tls.ca_path, R_OK) != 0) {
-		fprintf(stderr, "%s: server.tls.caPath %s: %s\n", file, c->server.tls.ca_path,
+		fprintf(errors, "%s: server.tls.caPath %s: %s\n", file, c->server.tls.ca_path,
 		    strerror(errno));
 		return false;
 	}
@@ -97,35 +97,22 @@ tls_is_valid(const struct conf *c, const char *file)
 	server = tls_server_new(c->server.tls.cert_path, c->server.tls.key_path, &error);
 	valid = server != NULL;
 	if (!valid)
-		fprintf(stderr, "%s: server.tls: %s\n", file, error);
+		fprintf(errors, "%s: server.tls: %s\n", file, error);
 	tls_server_free(&server);
 	free(error);
 	return valid;
 }
 
-/* Says all that is wrong on standard error. */
+/* Says all that is wrong. */
 static bool
-is_valid(const struct conf *c, const char *file)
+is_valid(const struct conf *c, const char *file, FILE *errors)
 {
-	bool routes = routes_are_valid(c, file);
+	bool routes = routes_are_valid(c, file, errors);
 
-	return tls_is_valid(c, file) && routes;
+	return tls_is_valid(c, file, errors) && routes;
 }
 
 /* --- flags ----------------------------------------------------------------------------------- */
-
-static enum log_level
-level_of(const struct conf *c, unsigned debug)
-{
-	static const char *const names[] = {"error", "warn", "info", "debug", "trace"};
-
-	if (debug > 0)
-		return debug == 1 ? LOG_L_DEBUG : LOG_L_TRACE;
-	for (int l = LOG_L_ERROR; l <= LOG_L_TRACE; l++)
-		if (c->log.level != NULL && strcmp(c->log.level, names[l]) == 0)
-			return (enum log_level)l;
-	return LOG_L_INFO;
-}
 
 static int
 print_config(const struct conf *c)
@@ -137,30 +124,32 @@ print_config(const struct conf *c)
 	return 1;
 }
 
-static int
-run_with(const struct conf *c, const struct options *o)
+/* All that is wrong goes to `errors`. */
+static struct conf *
+load_valid(const char *path, FILE *errors)
 {
-	if (o->print_config)
-		return print_config(c);
-	if (!is_valid(c, o->config))
-		return EXIT_USAGE;
-	if (o->test) {
-		fprintf(stderr, "%s: configuration ok\n", o->config);
-		return 0;
-	}
-	log_set_level(level_of(c, o->debug));
-	return master_run(c, o->config);
+	struct conf *c = conf_load(path, errors);
+
+	if (c != NULL && !is_valid(c, path, errors))
+		conf_free(&c);
+	return c;
 }
 
 static int
-run(const struct options *o)
+run(const struct options *o, char **arguments)
 {
-	struct conf *c = conf_load(o->config, stderr);
-	int status;
+	struct conf *c = o->print_config ? conf_load(o->config, stderr) : load_valid(o->config, stderr);
+	const struct master_start start = {o->config, load_valid, arguments, o->debug};
+	int status = 0;
 
 	if (c == NULL)
 		return EXIT_USAGE;
-	status = run_with(c, o);
+	if (!o->print_config && !o->test)
+		return master_run(c, &start);
+	if (o->print_config)
+		status = print_config(c);
+	else
+		fprintf(stderr, "%s: configuration ok\n", o->config);
 	conf_free(&c);
 	return status;
 }
@@ -214,5 +203,5 @@ main(int argc, char **argv)
 		usage(stderr);
 		return EXIT_USAGE;
 	}
-	return run(&o);
+	return run(&o, argv);
 }

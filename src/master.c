@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +33,7 @@ const char *
 master_phase_name(enum master_phase p)
 {
 	static const char *const names[] = {
-	    "recovering", "serving", "draining", "closing", "stopped"};
+	    "waiting", "recovering", "serving", "draining", "closing", "stopped"};
 
 	return names[p];
 }
@@ -86,60 +85,40 @@ take_flag(volatile sig_atomic_t *flag)
 
 /* --- set-up ---------------------------------------------------------------------------------- */
 
-static void
-find_user(struct master_user *u, const char *name)
-{
-	const struct passwd *pw;
-
-	if (name == NULL)
-		return;
-	errno = 0;
-	pw = getpwnam(name);
-	if (pw == NULL)
-		fatal("user %s: %s", name, errno != 0 ? strerror(errno) : "there is no such user");
-	if (geteuid() != 0) {
-		if (geteuid() != pw->pw_uid)
-			log_warn(
-			    "user %s: only root can become another user; going on as we are", name);
-		return;
-	}
-	u->change = true;
-	u->name = xstrdup(pw->pw_name);
-	u->uid = pw->pw_uid;
-	u->gid = pw->pw_gid;
-}
-
 /* The children reopen and write what the master makes as root. */
-static void
-give_to_user(const struct master_user *u, const char *path)
+void
+master_give_to_user(const struct master_user *u, const char *path)
 {
 	if (u->change && chown(path, u->uid, u->gid) != 0)
 		log_warn("cannot give %s to user %s: %s", path, u->name, strerror(errno));
 }
 
-static void
-open_log(const struct master *m)
+bool
+master_open_log(const struct master_edition *e)
 {
-	const char *path = m->conf->log.path;
+	const char *path = e->conf->log.path;
 
-	if (path == NULL)
-		return;
+	if (path == NULL) {
+		log_to_stderr();
+		return true;
+	}
 	if (!log_open_file(path))
-		fatal("cannot open the log %s: %s", path, strerror(errno));
-	give_to_user(&m->user, path);
+		return false;
+	master_give_to_user(&e->user, path);
+	return true;
 }
 
 static void
 lock_data_path(struct master *m)
 {
-	const char *path = m->conf->data_path;
+	const char *path = m->current->conf->data_path;
 	bool is_new = access(path, F_OK) != 0 && errno == ENOENT;
 	pid_t holder = 0;
 
 	m->lock_fd = store_lock(path, LOCK_WAIT_MS, &holder);
 	if (m->lock_fd >= 0) {
-		if (is_new && m->user.change && fchown(m->lock_fd, m->user.uid, m->user.gid) == 0)
-			give_to_user(&m->user, path);
+		if (is_new && m->current->user.change && fchown(m->lock_fd, m->current->user.uid, m->current->user.gid) == 0)
+			master_give_to_user(&m->current->user, path);
 		return;
 	}
 	if (errno == EWOULDBLOCK && holder > 0)
@@ -165,24 +144,11 @@ raise_file_limit(void)
 }
 
 static void
-load_tls(struct master *m)
-{
-	char *error = NULL;
-
-	if (m->conf->server.tls.cert_path == NULL)
-		return;
-	m->tls =
-	    tls_server_new(m->conf->server.tls.cert_path, m->conf->server.tls.key_path, &error);
-	if (m->tls == NULL)
-		fatal("server.tls: %s", error);
-}
-
-static void
 make_shared(struct master *m)
 {
 	int life[2];
 
-	m->shm = shm_create(m->nchildren - 1, m->conf->server.workers);
+	m->shm = shm_create(SHM_MAX_LISTENERS, SHM_MAX_FILLS);
 	if (m->shm == NULL)
 		fatal("cannot make shared memory: %s", strerror(errno));
 	m->ready_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -193,24 +159,17 @@ make_shared(struct master *m)
 }
 
 static void
-make_children(struct master *m)
+make_places(struct master *m)
 {
-	unsigned listeners = m->nchildren - 1;
-	int fds[SHM_MAX_LISTENERS];
+	struct master_child *gc;
 
-	if (!master_listen(m->conf->server.address, listeners, fds, m->bound))
-		exit(1);
-	for (unsigned i = 0; i < m->nchildren; i++) {
-		struct master_child *c = &m->children[i];
-
-		c->number = i;
-		c->is_gc = i == listeners;
-		c->listen_fd = c->is_gc ? -1 : fds[i];
-		if (c->is_gc)
-			snprintf(c->role, sizeof(c->role), "gc");
-		else
-			snprintf(c->role, sizeof(c->role), "listener %u", i);
-	}
+	m->nchildren = SHM_MAX_LISTENERS + 1;
+	m->children = xcalloc(m->nchildren, sizeof(*m->children));
+	gc = master_gc(m);
+	gc->number = m->nchildren - 1;
+	gc->is_gc = true;
+	gc->duty = DUTY_SERVING;
+	snprintf(gc->role, sizeof(gc->role), "gc");
 }
 
 /* No option is ignored in silence. */
@@ -237,50 +196,57 @@ warn_of_unused(const struct conf *conf)
 			log_warn("%s is not acted on by this version", options[i].name);
 }
 
+/* A program that was become by an upgrade has all that already. */
 static void
-set_up(struct master *m, const struct conf *conf)
+make_own(struct master *m)
 {
-	m->conf = conf;
-	m->nchildren = conf->server.listeners + 1;
-	m->children = xcalloc(m->nchildren, sizeof(*m->children));
-	if (conf->server.listeners > SHM_MAX_LISTENERS)
-		fatal("server.listeners: %u is more than %d", conf->server.listeners,
-		    SHM_MAX_LISTENERS);
-	catch_signals();
-	find_user(&m->user, conf->user);
-	open_log(m);
-	raise_file_limit();
 	lock_data_path(m);
-	load_tls(m);
-	make_children(m);
-	make_shared(m);
+	if (!master_add_sockets(
+		m, m->current->conf->server.address, m->current->conf->server.listeners))
+		exit(1);
+}
+
+static void
+set_up(struct master *m, struct conf *conf)
+{
+	char *why;
+	bool inherited, strange;
+
+	catch_signals();
+	m->current = edition_new(conf, m->start.debug, &why);
+	if (m->current == NULL)
+		fatal("%s", why);
+	if (!master_open_log(m->current))
+		fatal("cannot open the log %s: %s", conf->log.path, strerror(errno));
+	log_set_level(m->current->level);
+	raise_file_limit();
+	make_places(m);
+	inherited = master_inherit(m, &strange);
+	if (!inherited && !strange)
+		make_own(m);
+	if (!inherited)
+		make_shared(m);
+	m->phase = inherited ? MASTER_SERVING : MASTER_WAITING;
+	shm_set_fill_limit(m->shm, conf->server.workers);
 	warn_of_unused(conf);
 	m->last_turn = clock_ms();
 }
 
 static void
-close_listening(struct master *m)
-{
-	for (unsigned i = 0; i < m->nchildren; i++) {
-		if (m->children[i].listen_fd >= 0)
-			close(m->children[i].listen_fd);
-		m->children[i].listen_fd = -1;
-	}
-}
-
-static void
 tear_down(struct master *m)
 {
-	close_listening(m);
+	master_close_sockets(m, NULL, 0);
+	free(m->sockets);
 	close(m->life_read);
 	close(m->life_write);
 	close(m->ready_fd);
 	shm_destroy(&m->shm);
-	tls_server_free(&m->tls);
+	edition_free(&m->next);
+	edition_free(&m->current);
 	if (m->lock_fd >= 0)
 		close(m->lock_fd);
 	free(m->children);
-	free(m->user.name);
+	free(m->program);
 }
 
 /* --- phases ---------------------------------------------------------------------------------- */
@@ -290,6 +256,13 @@ set_phase(struct master *m, enum master_phase p)
 {
 	log_debug("%s -> %s", master_phase_name(m->phase), master_phase_name(p));
 	m->phase = p;
+}
+
+static void
+begin_recovering(struct master *m)
+{
+	master_place(m, m->current->conf->server.listeners, DUTY_SERVING);
+	set_phase(m, MASTER_RECOVERING);
 }
 
 /* The listeners wait for recovery, but not for ever: without gc the cache serves as well. */
@@ -310,12 +283,9 @@ advance_recovering(struct master *m)
 static void
 advance_serving(struct master *m)
 {
-	if (m->announced)
+	if (m->announced || !master_all_ready(m, DUTY_SERVING))
 		return;
-	for (unsigned i = 0; i + 1 < m->nchildren; i++)
-		if (!master_child_is_ready(m, &m->children[i]))
-			return;
-	log_info("ready: %u listeners on %s", m->nchildren - 1, m->bound);
+	log_info("ready: %u listeners on %s", master_count(m, DUTY_SERVING), m->sockets[0].bound);
 	m->announced = true;
 }
 
@@ -359,6 +329,10 @@ static void
 advance_once(struct master *m, uint64_t now)
 {
 	switch (m->phase) {
+	case MASTER_WAITING:
+		if (master_listeners_alive(m) == 0 && master_gc(m)->pid == 0)
+			begin_recovering(m);
+		break;
 	case MASTER_RECOVERING:
 		advance_recovering(m);
 		break;
@@ -394,10 +368,10 @@ static void
 begin_draining(struct master *m, uint64_t now)
 {
 	log_info("stopping: transfers may go on for %llu ms",
-	    (unsigned long long)m->conf->server.drain_timeout);
-	close_listening(m);
+	    (unsigned long long)m->current->conf->server.drain_timeout);
+	master_close_sockets(m, NULL, 0);
 	master_signal_listeners(m, SIGTERM);
-	m->deadline = now + m->conf->server.drain_timeout;
+	m->deadline = now + m->current->conf->server.drain_timeout;
 	set_phase(m, MASTER_DRAINING);
 }
 
@@ -413,12 +387,8 @@ stop_at_once(struct master *m)
 static void
 reopen_log(struct master *m)
 {
-	if (m->conf->log.path == NULL)
-		return;
-	if (!log_open_file(m->conf->log.path))
-		log_error("cannot reopen %s: %s", m->conf->log.path, strerror(errno));
-	else
-		give_to_user(&m->user, m->conf->log.path);
+	if (!master_open_log(m->current))
+		log_error("cannot reopen %s: %s", m->current->conf->log.path, strerror(errno));
 	master_signal_listeners(m, SIGUSR1);
 	master_signal_gc(m, SIGUSR1);
 }
@@ -429,9 +399,9 @@ obey_signals(struct master *m, uint64_t now)
 	if (take_flag(&caught_usr1))
 		reopen_log(m);
 	if (take_flag(&caught_hup))
-		log_warn("SIGHUP is not supported by this version");
+		m->want_reload = true;
 	if (take_flag(&caught_usr2))
-		log_warn("SIGUSR2 is not supported by this version");
+		m->want_upgrade = true;
 	m->stops += (unsigned)caught_stops;
 	caught_stops = 0;
 	if (m->stops > 0 && m->phase < MASTER_DRAINING)
@@ -482,18 +452,24 @@ turn(struct master *m)
 	master_respawn(m, now);
 	master_watchdog(m, now);
 	obey_signals(m, now);
+	master_reload(m, now);
+	master_upgrade(m);
 	advance(m, now);
 	return m->phase != MASTER_STOPPED;
 }
 
 int
-master_run(const struct conf *conf, const char *conf_path)
+master_run(struct conf *conf, const struct master_start *start)
 {
-	struct master m = {.phase = MASTER_RECOVERING, .lock_fd = -1};
+	struct master m = {
+	    .start = *start,
+	    .lock_fd = -1,
+	};
 
 	log_set_role("master");
+	m.program = realpath("/proc/self/exe", NULL);
 	set_up(&m, conf);
-	log_info("starting with %s, dataPath %s", conf_path, conf->data_path);
+	log_info("starting with %s, dataPath %s", start->conf_path, conf->data_path);
 	while (turn(&m))
 		wait_for_work(&m, clock_ms());
 	tear_down(&m);

@@ -4,9 +4,23 @@
 #ifndef MASTER_H
 #define MASTER_H
 
+#include <stdio.h>
+
 struct conf;
 
-/* Runs until TERM or INT. Returns the exit status. `conf_path` is for messages. */
-int master_run(const struct conf *conf, const char *conf_path);
+/* Reads and checks the configuration `path`, all that is wrong goes to `errors`. NULL: something is.
+ * Owned by the caller. */
+typedef struct conf *master_load_fn(const char *path, FILE *errors);
+
+/* What the command line says. Borrowed for the time of the run. */
+struct master_start {
+	const char *conf_path;
+	master_load_fn *load; /* used again by HUP */
+	char **arguments;     /* of the program, for USR2 */
+	unsigned debug;       /* how often -d was given: 1 is level debug, more is trace */
+};
+
+/* Runs until TERM or INT. Returns the exit status. Takes `conf`. */
+int master_run(struct conf *conf, const struct master_start *start);
 
 #endif

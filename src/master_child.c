@@ -19,6 +19,7 @@
 #include "listener.h"
 #include "log.h"
 #include "shm.h"
+#include "xalloc.h"
 
 enum { DELAY_FIRST_MS = 100, DELAY_LAST_MS = 10000 };
 
@@ -38,7 +39,7 @@ become_user(const struct master_user *u)
 static void
 default_signals(void)
 {
-	static const int caught[] = {SIGTERM, SIGINT, SIGUSR1, SIGCHLD};
+	static const int caught[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGCHLD};
 
 	for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
 		signal(caught[i], SIG_DFL);
@@ -46,38 +47,73 @@ default_signals(void)
 	signal(SIGUSR2, SIG_IGN);
 }
 
-static void
-close_what_is_not_ours(const struct master *m, const struct master_child *c)
+static const struct master_edition *
+edition_of(const struct master *m, const struct master_child *c)
 {
+	return c->duty == DUTY_COMING ? m->next : m->current;
+}
+
+/* How many sockets of the same address stand before this one? */
+static unsigned
+ordinal_of(const struct master *m, unsigned socket)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < socket; i++)
+		n += strcmp(m->sockets[i].address, m->sockets[socket].address) == 0;
+	return n;
+}
+
+static bool
+is_ours(const struct master *m, const struct master_child *c, unsigned socket)
+{
+	const struct conf *conf = edition_of(m, c)->conf;
+
+	return !c->is_gc && strcmp(m->sockets[socket].address, conf->server.address) == 0 &&
+	    ordinal_of(m, socket) % conf->server.listeners == c->index;
+}
+
+/* Puts this child's listening sockets into fds and closes what is not its business. How many. */
+static unsigned
+sort_sockets(const struct master *m, const struct master_child *c, int *fds)
+{
+	unsigned n = 0;
+
 	close(m->life_write);
-	for (unsigned i = 0; i < m->nchildren; i++)
-		if (&m->children[i] != c && m->children[i].listen_fd >= 0)
-			close(m->children[i].listen_fd);
+	for (unsigned i = 0; i < m->nsockets; i++)
+		if (is_ours(m, c, i))
+			fds[n++] = m->sockets[i].fd;
+		else
+			close(m->sockets[i].fd);
+	return n;
 }
 
 static void
 child_main(const struct master *m, const struct master_child *c, pid_t master)
 {
+	const struct master_edition *e = edition_of(m, c);
+	int *fds = xcalloc(m->nsockets + 1, sizeof(*fds)); /* the process's, to its end */
 	const struct child_start start = {
-	    .conf = m->conf,
+	    .conf = e->conf,
 	    .shm = m->shm,
 	    .number = c->number,
 	    .generation = c->generation,
 	    .life_fd = m->life_read,
-	    .listen_fd = c->listen_fd,
+	    .listen_fds = fds,
+	    .nlisten = sort_sockets(m, c, fds),
 	    .master = master,
 	    .ready_fd = m->ready_fd,
-	    .tls = m->tls,
+	    .tls = e->tls,
 	    .first = m->phase == MASTER_RECOVERING,
 	    .failures = c->failures,
 	};
 	int status;
 
 	log_set_role(c->role);
+	log_set_level(e->level);
 	prctl(PR_SET_NAME, c->role);
 	default_signals();
-	close_what_is_not_ours(m, c);
-	become_user(&m->user);
+	become_user(&e->user);
 	status = c->is_gc ? gc_run(&start) : listener_run(&start);
 	log_flush();
 	exit(status);
@@ -90,6 +126,8 @@ child_failed(struct master *m, struct master_child *c, uint64_t now)
 	c->pid = 0;
 	c->generation = 0;
 	c->respawn_at = now + master_respawn_delay(c->failures);
+	if (c->duty == DUTY_RETIRED)
+		c->duty = DUTY_NONE;
 }
 
 static void
@@ -101,7 +139,7 @@ child_fork(struct master *m, struct master_child *c, uint64_t now)
 	shm_child_set_state(m->shm, c->number, CHILD_STARTING);
 	shm_heartbeat(m->shm, c->number, now);
 	c->forked_at = now;
-	c->was_ready = c->killed = false;
+	c->was_ready = c->killed = c->retired = false;
 	c->pid = fork();
 	if (c->pid == 0)
 		child_main(m, c, master);
@@ -128,7 +166,7 @@ child_of_pid(struct master *m, pid_t pid)
 static void
 log_death(const struct master *m, const struct master_child *c, int status)
 {
-	bool expected = m->phase >= MASTER_DRAINING;
+	bool expected = m->phase >= MASTER_DRAINING || c->duty == DUTY_RETIRED || c->retired;
 
 	if (WIFSIGNALED(status))
 		log_error("%s, pid %d, was killed by signal %d (%s)", c->role, (int)c->pid,
@@ -159,7 +197,9 @@ master_reap(struct master *m, uint64_t now)
 
 	/* As process 1 of a container we also get orphans, who are no child of ours. */
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if ((c = child_of_pid(m, pid)) != NULL)
+		if (pid == m->tester)
+			master_tested(m, status);
+		else if ((c = child_of_pid(m, pid)) != NULL)
 			child_died(m, c, status, now);
 }
 
@@ -178,7 +218,7 @@ master_respawn_delay(unsigned failures)
 static bool
 is_wanted(const struct master *m, const struct master_child *c)
 {
-	return c->pid == 0 &&
+	return c->pid == 0 && (c->duty == DUTY_SERVING || c->duty == DUTY_COMING) &&
 	    (m->phase == MASTER_SERVING || (m->phase == MASTER_RECOVERING && c->is_gc));
 }
 
@@ -210,6 +250,16 @@ master_child_is_ready(const struct master *m, const struct master_child *c)
 }
 
 bool
+master_all_ready(const struct master *m, enum master_duty duty)
+{
+	for (unsigned i = 0; i + 1 < m->nchildren; i++)
+		if (m->children[i].duty == duty &&
+		    (m->children[i].pid <= 0 || !master_child_is_ready(m, &m->children[i])))
+			return false;
+	return master_count(m, duty) > 0;
+}
+
+bool
 master_overdue(
     bool ready, uint64_t since_fork, uint64_t since_heartbeat, uint64_t heartbeat_timeout)
 {
@@ -236,7 +286,7 @@ watch(struct master *m, struct master_child *c, uint64_t now)
 
 	c->was_ready = master_child_is_ready(m, c);
 	if (c->killed ||
-	    !master_overdue(c->was_ready, age, silence, m->conf->server.heartbeat_timeout))
+	    !master_overdue(c->was_ready, age, silence, m->current->conf->server.heartbeat_timeout))
 		return;
 	if (c->was_ready)
 		log_error("%s, pid %d, has been silent for %llu ms: killing it", c->role,
@@ -248,12 +298,29 @@ watch(struct master *m, struct master_child *c, uint64_t now)
 	c->killed = true;
 }
 
+/* Draining takes what its own limit allows. */
+static void
+watch_retired(struct master_child *c, uint64_t now)
+{
+	if (c->killed || now < c->end_by)
+		return;
+	log_warn("%s, pid %d, still had transfers after server.drainTimeout: killing it", c->role,
+	    (int)c->pid);
+	kill(c->pid, SIGKILL);
+	c->killed = true;
+}
+
 void
 master_watchdog(struct master *m, uint64_t now)
 {
-	for (unsigned i = 0; i < m->nchildren; i++)
-		if (m->children[i].pid > 0)
-			watch(m, &m->children[i], now);
+	for (unsigned i = 0; i < m->nchildren; i++) {
+		struct master_child *c = &m->children[i];
+
+		if (c->pid > 0 && c->duty == DUTY_RETIRED)
+			watch_retired(c, now);
+		if (c->pid > 0)
+			watch(m, c, now);
+	}
 }
 
 /* --- signals to children --------------------------------------------------------------------- */
@@ -295,4 +362,45 @@ master_listeners_alive(const struct master *m)
 	for (unsigned i = 0; i + 1 < m->nchildren; i++)
 		n += m->children[i].pid > 0;
 	return n;
+}
+
+/* --- places ---------------------------------------------------------------------------------- */
+
+unsigned
+master_count(const struct master *m, enum master_duty duty)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i + 1 < m->nchildren; i++)
+		n += m->children[i].duty == duty;
+	return n;
+}
+
+void
+master_place(struct master *m, unsigned n, enum master_duty duty)
+{
+	unsigned placed = 0;
+
+	for (unsigned i = 0; i + 1 < m->nchildren && placed < n; i++) {
+		struct master_child *c = &m->children[i];
+
+		if (c->duty != DUTY_NONE)
+			continue;
+		*c = (struct master_child){.number = i, .duty = duty, .index = placed};
+		snprintf(c->role, sizeof(c->role), "listener %u", placed++);
+	}
+	if (placed < n)
+		panic("there is no place for %u listeners", n - placed);
+}
+
+void
+master_retire(struct master_child *c, uint64_t end_by)
+{
+	if (c->pid > 0) {
+		kill(c->pid, SIGQUIT);
+		c->duty = DUTY_RETIRED;
+		c->end_by = end_by;
+	} else {
+		c->duty = DUTY_NONE;
+	}
 }

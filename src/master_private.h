@@ -1,15 +1,26 @@
 /* The master's own structures, shared by master.c (set-up, loop, phases), master_child.c (fork,
- * reap, respawn, watchdog) and master_sockets.c (addresses, binding). For these files and their
- * tests only.
+ * reap, respawn, watchdog), master_sockets.c (addresses, binding), master_reload.c (another
+ * configuration) and master_upgrade.c (another program). For these files and their tests only.
  *
  * The phases of a run, moved by master.c alone:
  *
  *   phase              processes wanted      ends when
+ *   MASTER_WAITING     those of another      they are gone; only after an upgrade to a program that
+ *                      program               cannot share their memory
  *   MASTER_RECOVERING  gc                    gc is ready, or was tried often enough
  *   MASTER_SERVING     gc and all listeners  TERM or INT
  *   MASTER_DRAINING    none new              the listeners are gone (drainTimeout: killed)
  *   MASTER_CLOSING     none new              gc is gone (MASTER_GC_STOP_MS: killed)
  *   MASTER_STOPPED     none
+ *
+ * The duty of a child's place, moved by master_reload.c, and to NONE by the death of the retired:
+ *
+ *   duty          its process                                  when that dies
+ *   DUTY_NONE     none: the place is free                      -
+ *   DUTY_COMING   a listener of the next edition, not serving  another is forked
+ *                 alone before all of them are ready
+ *   DUTY_SERVING  a listener of the current edition, or gc     another is forked
+ *   DUTY_RETIRED  ends its transfers, takes no connections     DUTY_NONE
  */
 #ifndef MASTER_PRIVATE_H
 #define MASTER_PRIVATE_H
@@ -18,6 +29,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "log.h"
+#include "master.h"
 
 struct conf;
 struct shm;
@@ -31,6 +45,7 @@ enum {
 };
 
 enum master_phase {
+	MASTER_WAITING,
 	MASTER_RECOVERING,
 	MASTER_SERVING,
 	MASTER_DRAINING,
@@ -38,21 +53,6 @@ enum master_phase {
 	MASTER_STOPPED
 };
 const char *master_phase_name(enum master_phase p);
-
-/* One child place: its process may be replaced many times. Times are clock_ms. */
-struct master_child {
-	unsigned number; /* in shm */
-	bool is_gc;
-	char role[24]; /* "listener 0", "gc" */
-	int listen_fd; /* -1: none (gc), or closed for draining */
-	pid_t pid;     /* 0: no process */
-	uint64_t generation;
-	uint64_t forked_at;
-	uint64_t respawn_at; /* with pid 0: not before this */
-	unsigned failures;   /* deaths in a row that came too early */
-	bool was_ready;
-	bool killed; /* SIGKILL was sent */
-};
 
 /* Whom the children become. */
 struct master_user {
@@ -62,23 +62,65 @@ struct master_user {
 	gid_t gid;
 };
 
-struct master {
-	const struct conf *conf;
-	enum master_phase phase;
-	struct shm *shm;
+/* One reading of the configuration, and what was made of it. */
+struct master_edition {
+	struct conf *conf;
 	struct tls_server *tls; /* NULL: plain */
 	struct master_user user;
+	enum log_level level;
+};
+
+/* A listening socket. A listener's share of them is what its index says, so that none is closed,
+ * with connections in its queue, because there are fewer listeners than before. */
+struct master_socket {
+	char *address;                 /* as in the configuration */
+	char bound[MASTER_BOUND_SIZE]; /* as it is */
+	int fd;
+};
+
+enum master_duty { DUTY_NONE, DUTY_COMING, DUTY_SERVING, DUTY_RETIRED };
+
+/* One child's place: its process may be replaced many times. Times are clock_ms. */
+struct master_child {
+	unsigned number; /* in shm */
+	bool is_gc;
+	enum master_duty duty;
+	unsigned index; /* a listener's, among those of its edition */
+	char role[24];  /* "listener 0", "gc" */
+	pid_t pid;      /* 0: no process */
+	uint64_t end_by; /* retired: killed then */
+	uint64_t generation;
+	uint64_t forked_at;
+	uint64_t respawn_at; /* with pid 0: not before this */
+	unsigned failures;   /* deaths in a row that came too early */
+	bool was_ready;
+	bool killed;  /* SIGKILL was sent */
+	bool retired; /* gc: was told to end, so that another takes its place */
+};
+
+struct master {
+	struct master_edition *current;
+	struct master_edition *next; /* its listeners are coming; NULL: none */
+	struct master_start start;
+	enum master_phase phase;
+	struct shm *shm;
 	int lock_fd; /* inherited by all children; -1: dataPath cannot be locked */
 	int life_read, life_write;
 	int ready_fd;
-	struct master_child *children; /* the listeners, then gc, as in shm */
+	struct master_child *children; /* a place for each listener that shm has room for, then gc */
 	unsigned nchildren;
-	char bound[MASTER_BOUND_SIZE];
+	struct master_socket *sockets;
+	unsigned nsockets;
 	uint64_t deadline;   /* of the present phase, when it has one */
 	uint64_t last_turn;  /* of the loop … */
 	uint64_t watch_from; /* … which stood still until then: no child is blamed for that */
 	unsigned stops;      /* how often TERM or INT came */
 	bool announced;      /* "ready" was said */
+	bool want_reload, waits_for_places;
+	bool want_upgrade;
+	pid_t tester;        /* tries the configuration out with the program to come; 0: none */
+	bool tester_failed;
+	char *program;       /* absolute; NULL: not known */
 };
 
 /* --- master_sockets.c ------------------------------------------------------------------------ */
@@ -95,6 +137,14 @@ const char *master_parse_address(const char *text, struct master_address *out);
  * fds, and writes the address they are bound to. False: said why in the log, nothing is open. */
 bool master_listen(const char *address, unsigned n, int *fds, char bound[MASTER_BOUND_SIZE])
     __attribute__((warn_unused_result));
+/* Sees to it that `address` has at least `n` sockets. Those added to an address that has some do not
+ * listen before their listener says so: until then the others get all connections. False: said why in the log, and all is as it
+ * was. */
+bool master_add_sockets(struct master *m, const char *address, unsigned n)
+    __attribute__((warn_unused_result));
+/* Closes those that are of another address than `address` (NULL: all), and what there are more than
+ * `most` of it. */
+void master_close_sockets(struct master *m, const char *address, unsigned most);
 
 /* --- master_child.c -------------------------------------------------------------------------- */
 
@@ -115,7 +165,42 @@ uint64_t master_next_respawn(const struct master *m, uint64_t latest);
 bool master_child_is_ready(const struct master *m, const struct master_child *c);
 void master_signal_listeners(struct master *m, int sig);
 void master_signal_gc(struct master *m, int sig);
+/* Is there a listener with this duty, and are all of them ready? */
+bool master_all_ready(const struct master *m, enum master_duty duty);
 unsigned master_listeners_alive(const struct master *m);
 struct master_child *master_gc(const struct master *m);
+/* How many listeners with this duty there are places for. */
+unsigned master_count(const struct master *m, enum master_duty duty);
+/* Gives a free place to each of `n` listeners. There must be so many. */
+void master_place(struct master *m, unsigned n, enum master_duty duty);
+/* No more connections, and an end when the transfers are over, or by `end_by`. */
+void master_retire(struct master_child *c, uint64_t end_by);
+
+/* --- master.c -------------------------------------------------------------------------------- */
+
+/* The children reopen and write what the master makes as root. */
+void master_give_to_user(const struct master_user *u, const char *path);
+/* Standard error when no path is configured. False with errno. */
+bool master_open_log(const struct master_edition *e) __attribute__((warn_unused_result));
+
+/* --- master_reload.c ------------------------------------------------------------------------- */
+
+/* Reads certificate, key and user of `conf`, which it takes; `debug` as in struct master_start. NULL: *why says what is wrong (owned by
+ * the caller); then conf is the caller's still. */
+struct master_edition *edition_new(struct conf *conf, unsigned debug, char **why);
+void edition_free(struct master_edition **e);
+/* One step of the loop: begins, goes on with or ends a change of the configuration. */
+void master_reload(struct master *m, uint64_t now);
+
+/* --- master_upgrade.c ------------------------------------------------------------------------ */
+
+/* One step of the loop: tries the new program out, then becomes it. */
+void master_upgrade(struct master *m);
+/* The tester has ended. */
+void master_tested(struct master *m, int status);
+/* Is this program one that was become? Then takes over what the one before it left: sockets, lock,
+ * shared memory and children, which are retired when its own are ready. With false and *strange set,
+ * the shared memory cannot be used and those children are to end first. */
+bool master_inherit(struct master *m, bool *strange);
 
 #endif

@@ -6,13 +6,16 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "log.h"
+#include "shm.h"
+#include "xalloc.h"
 
-enum { BACKLOG = 4096 }; /* the kernel cuts it to net.core.somaxconn */
 
 /* --- addresses ------------------------------------------------------------------------------- */
 
@@ -119,10 +122,8 @@ close_all(int *fds, unsigned n)
 
 /* False with errno. The first socket settles the port of all, should the kernel pick it. */
 static bool
-listen_all(struct sockaddr_storage *sa, socklen_t length, unsigned n, int *fds)
+bind_all(struct sockaddr_storage *sa, socklen_t length, unsigned n, int *fds, bool listening)
 {
-	if (!port_is_free(sa, length))
-		return false;
 	for (unsigned i = 0; i < n; i++) {
 		socklen_t room = sizeof(*sa);
 
@@ -131,7 +132,7 @@ listen_all(struct sockaddr_storage *sa, socklen_t length, unsigned n, int *fds)
 			close_all(fds, i);
 			return false;
 		}
-		if (listen(fds[i], BACKLOG) != 0 ||
+		if ((listening && listen(fds[i], CHILD_BACKLOG) != 0) ||
 		    getsockname(fds[i], (struct sockaddr *)sa, &room) != 0) {
 			close_all(fds, i + 1);
 			return false;
@@ -164,7 +165,8 @@ listen_on_host(const char *host, const char *port, unsigned n, int *fds,
 	for (a = list; a != NULL && !done; a = a->ai_next) {
 		memset(&sa, 0, sizeof(sa));
 		memcpy(&sa, a->ai_addr, a->ai_addrlen);
-		done = listen_all(&sa, a->ai_addrlen, n, fds);
+		done = port_is_free(&sa, a->ai_addrlen) &&
+		    bind_all(&sa, a->ai_addrlen, n, fds, true);
 		if (done)
 			format_bound(&sa, a->ai_addrlen, bound);
 		else if (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL)
@@ -199,4 +201,75 @@ master_listen(const char *address, unsigned n, int *fds, char bound[MASTER_BOUND
 	if (!done)
 		log_error("cannot listen on %s: %s", address, why);
 	return done;
+}
+
+/* --- the master's own ------------------------------------------------------------------------ */
+
+static void
+keep(struct master *m, const char *address, const char *bound, const int *fds, unsigned n)
+{
+	m->sockets = xrealloc(m->sockets, (m->nsockets + n) * sizeof(*m->sockets));
+	for (unsigned i = 0; i < n; i++) {
+		struct master_socket *s = &m->sockets[m->nsockets++];
+
+		s->address = xstrdup(address);
+		s->fd = fds[i];
+		snprintf(s->bound, sizeof(s->bound), "%s", bound);
+	}
+}
+
+/* As many more as `like`, which is bound and has our SO_REUSEPORT. */
+static bool
+listen_beside(const struct master_socket *like, unsigned n, int *fds)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = sizeof(sa);
+
+	if (getsockname(like->fd, (struct sockaddr *)&sa, &length) == 0 &&
+	    bind_all(&sa, length, n, fds, false))
+		return true;
+	log_error("cannot listen %u times more on %s: %s", n, like->bound, strerror(errno));
+	return false;
+}
+
+bool
+master_add_sockets(struct master *m, const char *address, unsigned n)
+{
+	const struct master_socket *like = NULL;
+	char bound[MASTER_BOUND_SIZE];
+	int fds[SHM_MAX_LISTENERS];
+	unsigned have = 0;
+
+	for (unsigned i = 0; i < m->nsockets; i++)
+		if (strcmp(m->sockets[i].address, address) == 0) {
+			like = &m->sockets[i];
+			have++;
+		}
+	if (have >= n)
+		return true;
+	if (like == NULL ? !master_listen(address, n, fds, bound)
+			 : !listen_beside(like, n - have, fds))
+		return false;
+	if (like != NULL)
+		strcpy(bound, like->bound);
+	keep(m, address, bound, fds, n - have);
+	return true;
+}
+
+void
+master_close_sockets(struct master *m, const char *address, unsigned most)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < m->nsockets; i++) {
+		struct master_socket *s = &m->sockets[i];
+
+		if (address != NULL && left < most && strcmp(s->address, address) == 0) {
+			m->sockets[left++] = *s;
+			continue;
+		}
+		close(s->fd);
+		free(s->address);
+	}
+	m->nsockets = left;
 }

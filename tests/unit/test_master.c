@@ -167,6 +167,7 @@ overdue_is_by_heartbeat_when_ready_and_by_age_before(void)
 /* A master of one listener and gc, with no process. */
 struct fixture {
 	struct conf conf;
+	struct master_edition edition;
 	struct master_child children[2];
 	struct master master;
 };
@@ -176,7 +177,8 @@ fixture_open(struct fixture *f)
 {
 	memset(f, 0, sizeof(*f));
 	f->conf.server.heartbeat_timeout = 10000;
-	f->master.conf = &f->conf;
+	f->edition.conf = &f->conf;
+	f->master.current = &f->edition;
 	f->master.phase = MASTER_DRAINING; /* nothing is forked by itself */
 	f->master.children = f->children;
 	f->master.nchildren = 2;
@@ -184,7 +186,7 @@ fixture_open(struct fixture *f)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(f->master.shm);
 	for (unsigned i = 0; i < 2; i++) {
 		f->children[i].number = i;
-		f->children[i].listen_fd = -1;
+		f->children[i].duty = DUTY_SERVING;
 		strcpy(f->children[i].role, i == 0 ? "listener 0" : "gc");
 	}
 	f->children[1].is_gc = true;

@@ -1,0 +1,267 @@
+/* Another configuration without a pause: its listeners are forked beside those that serve, on the
+ * same sockets, and only when all of them are ready do the others retire. Whatever goes wrong before
+ * that leaves everything as it was. */
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf.h"
+#include "log.h"
+#include "master_private.h"
+#include "shm.h"
+#include "tls.h"
+#include "xalloc.h"
+
+enum { COMING_TRIES = 3 }; /* deaths of a new listener before its edition is given up */
+
+/* --- editions -------------------------------------------------------------------------------- */
+
+/* NULL, or what is wrong. */
+static char *
+find_user(struct master_user *u, const char *name)
+{
+	const struct passwd *pw;
+
+	if (name == NULL)
+		return NULL;
+	errno = 0;
+	pw = getpwnam(name);
+	if (pw == NULL)
+		return xasprintf(
+		    "user %s: %s", name, errno != 0 ? strerror(errno) : "there is no such user");
+	if (geteuid() != 0) {
+		if (geteuid() != pw->pw_uid)
+			log_warn(
+			    "user %s: only root can become another user; going on as we are", name);
+		return NULL;
+	}
+	u->change = true;
+	u->name = xstrdup(pw->pw_name);
+	u->uid = pw->pw_uid;
+	u->gid = pw->pw_gid;
+	return NULL;
+}
+
+static char *
+load_tls(struct master_edition *e)
+{
+	char *error = NULL, *why;
+
+	if (e->conf->server.tls.cert_path == NULL)
+		return NULL;
+	e->tls =
+	    tls_server_new(e->conf->server.tls.cert_path, e->conf->server.tls.key_path, &error);
+	if (e->tls != NULL)
+		return NULL;
+	why = xasprintf("server.tls: %s", error);
+	free(error);
+	return why;
+}
+
+static char *
+check_listeners(const struct conf *conf)
+{
+	return conf->server.listeners <= SHM_MAX_LISTENERS
+	    ? NULL
+	    : xasprintf("server.listeners: %u is more than %d", conf->server.listeners,
+		  SHM_MAX_LISTENERS);
+}
+
+struct master_edition *
+edition_new(struct conf *conf, unsigned debug, char **why)
+{
+	struct master_edition *e = xcalloc(1, sizeof(*e));
+
+	e->conf = conf;
+	e->level = debug == 1 ? LOG_L_DEBUG : debug > 1 ? LOG_L_TRACE : log_level_of(conf->log.level);
+	*why = check_listeners(conf);
+	if (*why == NULL)
+		*why = find_user(&e->user, conf->user);
+	if (*why == NULL)
+		*why = load_tls(e);
+	if (*why == NULL)
+		return e;
+	e->conf = NULL;
+	edition_free(&e);
+	return NULL;
+}
+
+void
+edition_free(struct master_edition **ep)
+{
+	struct master_edition *e = *ep;
+
+	if (e == NULL)
+		return;
+	tls_server_free(&e->tls);
+	free(e->user.name);
+	if (e->conf != NULL)
+		conf_free(&e->conf);
+	free(e);
+	*ep = NULL;
+}
+
+/* --- beginning ------------------------------------------------------------------------------- */
+
+/* Reads the file; each mistake is a line of the log. */
+static struct conf *
+load(struct master *m)
+{
+	char *text = NULL, *line, *next;
+	size_t size = 0;
+	FILE *errors = open_memstream(&text, &size);
+	struct conf *conf;
+
+	if (errors == NULL)
+		panic("no memory for messages");
+	conf = m->start.load(m->start.conf_path, errors);
+	if (fclose(errors) != 0)
+		panic("no memory for messages");
+	for (line = text; line != NULL && *line != '\0'; line = next) {
+		next = strchr(line, '\n');
+		if (next != NULL)
+			*next++ = '\0';
+		log_error("%s", line);
+	}
+	free(text);
+	return conf;
+}
+
+static struct master_edition *
+read_edition(struct master *m)
+{
+	struct conf *conf = load(m);
+	struct master_edition *e;
+	char *why = NULL;
+
+	if (conf == NULL)
+		return NULL;
+	if (strcmp(conf->data_path, m->current->conf->data_path) != 0)
+		why = xasprintf("dataPath cannot change from %s to %s in a running cache",
+		    m->current->conf->data_path, conf->data_path);
+	e = why == NULL ? edition_new(conf, m->start.debug, &why) : NULL;
+	if (e != NULL)
+		return e;
+	log_error("%s", why);
+	free(why);
+	conf_free(&conf);
+	return NULL;
+}
+
+static void
+begin(struct master *m)
+{
+	struct master_edition *e = read_edition(m);
+	unsigned n = e != NULL ? e->conf->server.listeners : 0;
+
+	m->want_reload = false;
+	if (e == NULL || !master_add_sockets(m, e->conf->server.address, n)) {
+		log_error("the configuration is not changed");
+		edition_free(&e);
+		return;
+	}
+	log_info("changing to the configuration of %s", m->start.conf_path);
+	m->next = e;
+	master_place(m, n, DUTY_COMING);
+}
+
+/* Listeners that retire keep their places until they are gone: several changes in a row may have to
+ * wait for that. */
+static bool
+may_begin(struct master *m)
+{
+	unsigned places = master_count(m, DUTY_NONE);
+	bool enough = places >= SHM_MAX_LISTENERS / 2 || master_count(m, DUTY_RETIRED) == 0;
+
+	if (!m->want_reload || m->phase != MASTER_SERVING || !m->announced)
+		return false;
+	if (!enough && !m->waits_for_places)
+		log_info("the configuration is read when %u listeners have ended their transfers",
+		    master_count(m, DUTY_RETIRED));
+	m->waits_for_places = !enough;
+	return enough;
+}
+
+/* --- ending ---------------------------------------------------------------------------------- */
+
+static void
+retire(struct master *m, enum master_duty duty, uint64_t now)
+{
+	uint64_t end_by = now + m->current->conf->server.drain_timeout;
+
+	for (unsigned i = 0; i + 1 < m->nchildren; i++)
+		if (m->children[i].duty == duty)
+			master_retire(&m->children[i], end_by);
+}
+
+/* The edition that comes cannot serve. */
+static bool
+has_failed(const struct master *m)
+{
+	for (unsigned i = 0; i + 1 < m->nchildren; i++)
+		if (m->children[i].duty == DUTY_COMING && m->children[i].failures >= COMING_TRIES)
+			return true;
+	return false;
+}
+
+static void
+give_up(struct master *m, uint64_t now)
+{
+	log_error("listeners with the new configuration do not become ready: it is not changed");
+	retire(m, DUTY_COMING, now);
+	edition_free(&m->next);
+	master_close_sockets(
+	    m, m->current->conf->server.address, m->current->conf->server.listeners);
+}
+
+static void
+replace_gc(struct master *m)
+{
+	struct master_child *gc = master_gc(m);
+
+	if (gc->pid <= 0)
+		return;
+	gc->retired = true;
+	master_signal_gc(m, SIGQUIT);
+}
+
+static void
+commit(struct master *m, uint64_t now)
+{
+	struct conf *conf = m->next->conf;
+
+	retire(m, DUTY_SERVING, now);
+	for (unsigned i = 0; i + 1 < m->nchildren; i++)
+		if (m->children[i].duty == DUTY_COMING)
+			m->children[i].duty = DUTY_SERVING;
+	edition_free(&m->current);
+	m->current = m->next;
+	m->next = NULL;
+	log_set_level(m->current->level);
+	master_close_sockets(m, conf->server.address, UINT32_MAX);
+	shm_set_fill_limit(m->shm, conf->server.workers);
+	if (!master_open_log(m->current))
+		log_error("cannot open the log %s: %s", conf->log.path, strerror(errno));
+	replace_gc(m);
+	log_info("the configuration is changed: %u listeners on %s",
+	    master_count(m, DUTY_SERVING), m->sockets[0].bound);
+}
+
+void
+master_reload(struct master *m, uint64_t now)
+{
+	if (m->next == NULL && may_begin(m)) {
+		begin(m);
+		return;
+	}
+	if (m->next == NULL)
+		return;
+	if (m->phase != MASTER_SERVING || has_failed(m))
+		give_up(m, now);
+	else if (master_all_ready(m, DUTY_COMING))
+		commit(m, now);
+}
