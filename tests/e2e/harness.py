@@ -97,7 +97,7 @@ class Cache:
         self.config = merged(base, config)
         self.environment = {**os.environ, **(environment or {})}
         self.log_path, self.config_path = self.folder / "log", self.folder / "config.yaml"
-        self.process, self.port = None, None
+        self.process, self.port, self.binary = None, None, BINARY
         self.log_start = 0     # where in the log this run began
 
     # --- running --------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class Cache:
         self.config_path.write_text(yaml(self.config) + "\n")
         self.log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([BINARY, "-c", str(self.config_path)],
+            self.process = subprocess.Popen([self.binary, "-c", str(self.config_path)],
                                             stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env=self.environment)
 

@@ -1,9 +1,11 @@
 /* Shared memory: one process at a time (what each call does), and many at once with kills
  * (test_shm_race.c). */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <CUnit/CUnit.h>
 
@@ -52,6 +54,65 @@ view(struct shm *s, struct fill_ref r)
 }
 
 /* --- the segment and its children ------------------------------------------------------------ */
+
+/* As a program finds it that another one became by exec. */
+static void
+a_segment_is_adopted_by_its_descriptor(void)
+{
+	struct shm *s = shm_create(4, 8), *again;
+	int fd = dup(shm_fd(s));
+
+	shm_count(s, 1, COUNT_REQUESTS, 7);
+	again = shm_adopt(fd);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(again);
+	CU_ASSERT_EQUAL(shm_listeners(again), 4);
+	CU_ASSERT_EQUAL(shm_fills(again), 8);
+	CU_ASSERT_EQUAL(shm_wake_fd(again, 3), shm_wake_fd(s, 3));
+	CU_ASSERT_EQUAL(shm_counter_sum(again, COUNT_REQUESTS), 7);
+	shm_count(again, 2, COUNT_REQUESTS, 1);
+	CU_ASSERT_EQUAL(shm_counter_sum(s, COUNT_REQUESTS), 8);
+	shm_destroy(&again);
+	shm_destroy(&s); /* its eventfds are closed already: the same numbers */
+}
+
+static void
+a_segment_of_another_layout_is_refused(void)
+{
+	struct shm *s = shm_create(1, 1);
+	uint32_t other = 0;
+	int fd = shm_fd(s), null = open("/dev/null", O_RDONLY);
+
+	CU_ASSERT_EQUAL(pwrite(fd, &other, sizeof(other), sizeof(uint32_t)), sizeof(other));
+	errno = 0;
+	CU_ASSERT_PTR_NULL(shm_adopt(fd));
+	CU_ASSERT_EQUAL(errno, EPROTO);
+	CU_ASSERT_PTR_NULL(shm_adopt(null));
+	close(null);
+	CU_ASSERT_PTR_NULL(shm_adopt(-1));
+	CU_ASSERT_EQUAL(errno, EBADF);
+	shm_destroy(&s);
+}
+
+static void
+the_limit_of_fills_can_change(void)
+{
+	struct digest d = {.algo = DIGEST_SHA256};
+	struct shm *s = shm_create(1, 3);
+	struct fill_ref first, second, third;
+
+	shm_set_fill_limit(s, 1);
+	CU_ASSERT_TRUE(shm_fill_claim(s, 0, &d, 1, &first));
+	CU_ASSERT_FALSE(shm_fill_claim(s, 0, &d, 1, &second));
+	shm_set_fill_limit(s, 3);
+	CU_ASSERT_TRUE(shm_fill_claim(s, 0, &d, 1, &second));
+	CU_ASSERT_TRUE(shm_fill_claim(s, 0, &d, 1, &third));
+	shm_set_fill_limit(s, 1);
+	shm_fill_end(s, second, FILL_DONE);
+	CU_ASSERT_FALSE(shm_fill_claim(s, 0, &d, 1, &second));
+	shm_fill_end(s, first, FILL_DONE);
+	CU_ASSERT_TRUE(shm_fill_claim(s, 0, &d, 1, &first));
+	shm_destroy(&s);
+}
 
 static void
 create_refuses_sizes_out_of_range(void)
@@ -480,6 +541,9 @@ bodies_of_a_dead_listener_are_free_again(void)
 }
 
 static const CU_TestInfo tests[] = {
+    {"a segment is adopted by its descriptor", a_segment_is_adopted_by_its_descriptor},
+    {"a segment of another layout is refused", a_segment_of_another_layout_is_refused},
+    {"the limit of fills can change", the_limit_of_fills_can_change},
     {"create refuses sizes out of range", create_refuses_sizes_out_of_range},
     {"every state and counter has a name of its own",
 	every_state_and_counter_has_a_name_of_its_own},

@@ -1,0 +1,225 @@
+"""Another configuration (HUP) and another program (USR2) under a running cache."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from client import MIB, PATIENCE, sha256
+from harness import BINARY, HERE, Download, alive, free_port, noise, wait_until, yaml
+from origin import Answer
+
+
+class Load:
+    """load.py against one target."""
+
+    def __init__(self, cache, thing, count):
+        order = {"address": cache.address, "target": thing.target, "count": count,
+                 "sha256": sha256(thing.data)}
+        self.process = subprocess.Popen([sys.executable, str(HERE / "load.py"), json.dumps(order)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "going\n"
+
+    def end(self):
+        out, _ = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == 0
+        return json.loads(out)
+
+
+def count(cache, words):
+    return cache.log().count(words)
+
+
+def hup(cache, done="the configuration is changed"):
+    """Sends HUP and waits until the cache has said what came of it."""
+    before = count(cache, done)
+    cache.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: count(cache, done) > before, f"the log says again: {done}", 20)
+
+
+def upgrade(cache):
+    before = count(cache, "the configuration is changed")
+    cache.process.send_signal(signal.SIGUSR2)
+    wait_until(lambda: count(cache, "the configuration is changed") > before,
+               "the new program's listeners serve", 20)
+
+
+def change(cache, **server):
+    cache.config["server"].update(server)
+    cache.config_path.write_text(yaml(cache.config) + "\n")
+
+
+def test_50_reloads_and_5_upgrades_under_load_fail_no_request(new_cache, origin):
+    """With 16 keep-alive clients and 20 long transfers, some of them cold."""
+    cache = new_cache(origin, server={"listeners": 2, "workers": 40, "drainTimeout": "60s"})
+    small = origin.blob("team/app", noise(20000))
+    cache.fetch(small)
+    large = [origin.blob("team/app", noise(4 * MIB, n)) for n in range(20)]
+    for blob in large:
+        blob.answer = Answer(rate=0.4e6)
+    load = Load(cache, small, 16)
+    downloads = [Download(cache, blob.target) for blob in large]
+    for n in range(50):
+        hup(cache)
+        if n % 10 == 5:
+            upgrade(cache)
+    for blob, download in zip(large, downloads):
+        answer = download.result()
+        assert (answer.status, answer.complete) == (200, True), answer.problem
+        assert answer.body == blob.data
+        assert len(origin.fetches(blob)) == 1
+    result = load.end()
+    assert result["problems"] == []
+    assert result["answers"] > 100
+    assert count(cache, "becoming ") == 5
+    cache.stop()
+
+
+def test_a_bad_configuration_at_hup_changes_nothing(cache, origin):
+    listeners, text = cache.listeners(), cache.config_path.read_text()
+    cache.config_path.write_text(text + "nonsense: 1\nserver: 3\n")
+    hup(cache, "the configuration is not changed")
+    log = cache.log()
+    assert "nonsense" in log and f"{cache.config_path}:" in log
+    assert cache.listeners() == listeners and all(alive(p) for p in listeners.values())
+    cache.fetch(origin.blob("team/app", noise(1000)))
+    cache.config_path.write_text(text)
+    hup(cache)
+    assert not set(listeners.values()) & set(cache.listeners().values())
+
+
+def test_another_data_path_needs_a_restart(cache, tmp_path):
+    cache.config["dataPath"] = str(tmp_path / "elsewhere")
+    cache.config_path.write_text(yaml(cache.config) + "\n")
+    hup(cache, "the configuration is not changed")
+    assert "dataPath cannot change" in cache.log()
+
+
+@pytest.mark.parametrize("listeners", [1, 5])
+def test_the_number_of_listeners_changes_and_no_connection_is_lost(cache, origin, listeners):
+    blob = origin.blob("team/app", noise(10000))
+    cache.fetch(blob)
+    load = Load(cache, blob, 8)
+    change(cache, listeners=listeners)
+    hup(cache)
+    wait_until(lambda: len([p for p in pathlib.Path("/proc").glob("[0-9]*/stat")
+                            if parent(p) == cache.master]) == listeners + 1,
+               "the old listeners are gone")
+    for _ in range(30):
+        cache.fetch(blob)
+    assert load.end()["problems"] == []
+    served = {a["listener"] for a in cache.access()}
+    assert max(served) <= max(listeners - 1, 1)
+    if listeners == 5:
+        assert len(served) > 2
+
+
+def parent(stat):
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def test_another_address_is_listened_on_after_hup(cache, origin):
+    blob = origin.blob("team/app", noise(10000))
+    old = cache.port
+    cache.port = free_port()
+    change(cache, address=f"127.0.0.1:{cache.port}")
+    hup(cache)
+    cache.fetch(blob)
+    wait_until(lambda: refuses(old), "the old address is not listened on any more")
+
+
+def refuses(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except ConnectionError:
+        return True
+    return False
+
+
+def test_an_address_that_is_taken_changes_nothing(cache, origin, new_cache):
+    other = new_cache(origin)
+    change(cache, address=f"127.0.0.1:{other.port}")
+    hup(cache, "the configuration is not changed")
+    cache.fetch(origin.blob("team/app", noise(1000)))
+
+
+def test_another_upstream_is_asked_after_hup(cache, new_origin):
+    other = new_origin()
+    blob = other.blob("team/app", noise(1000))
+    assert cache.get(blob.target).status == 404
+    change(cache, defaultBackend={"host": other.host, "scheme": other.scheme})
+    hup(cache)
+    cache.fetch(blob)
+
+
+def test_fills_in_flight_are_followed_over_a_reload(cache, origin):
+    blob = origin.blob("team/app", noise(4 * MIB))
+    blob.answer = Answer(rate=2e6)
+    first = Download(cache, blob.target)
+    wait_until(lambda: origin.fetches(blob), "the fill runs")
+    hup(cache)
+    second = Download(cache, blob.target)
+    assert first.result().body == blob.data and second.result().body == blob.data
+    assert len(origin.fetches(blob)) == 1
+
+
+def test_a_transfer_is_killed_when_it_drains_for_too_long(new_cache, origin):
+    cache = new_cache(origin, server={"drainTimeout": "300ms"})
+    blob = origin.blob("team/app", noise(4 * MIB))
+    blob.answer = Answer(rate=0.2e6)
+    download = Download(cache, blob.target)
+    wait_until(lambda: origin.fetches(blob), "the fill runs")
+    hup(cache)
+    cache.wait_log("still had transfers after server.drainTimeout")
+    download.join(PATIENCE)
+    assert not download.intact(blob.data)
+
+
+def test_a_program_that_refuses_the_configuration_is_not_become(tmp_path, new_cache, origin):
+    """As after an upgrade to a version that knows an option no more."""
+    program = tmp_path / "registry-cache"
+    shutil.copy(BINARY, program)
+    cache = new_cache(origin, start=False)
+    cache.binary = str(program)
+    cache.start()
+    program.unlink()
+    program.write_text("#!/bin/sh\necho 'it does not know this option' >&2\nexit 2\n")
+    program.chmod(0o755)
+    listeners = cache.listeners()
+    cache.process.send_signal(signal.SIGUSR2)
+    cache.wait_log("the program is not changed")
+    assert cache.listeners() == listeners
+    cache.fetch(origin.blob("team/app", noise(1000)))
+
+
+def test_a_program_that_is_gone_is_not_become(tmp_path, new_cache, origin):
+    program = tmp_path / "registry-cache"
+    shutil.copy(BINARY, program)
+    cache = new_cache(origin, start=False)
+    cache.binary = str(program)
+    cache.start()
+    program.unlink()
+    cache.process.send_signal(signal.SIGUSR2)
+    cache.wait_log("the program is not changed")
+    cache.fetch(origin.blob("team/app", noise(1000)))
+
+
+def test_the_lock_and_the_master_s_pid_outlive_an_upgrade(cache, origin):
+    pid = cache.master
+    upgrade(cache)
+    done = subprocess.run([BINARY, "-c", str(cache.config_path)], capture_output=True, text=True,
+                          timeout=PATIENCE)
+    assert done.returncode == 1 and f"in use by pid {pid}" in done.stderr + cache.log()
+    old = set(cache.children())
+    for child in old:
+        os.kill(child, signal.SIGKILL)
+    wait_until(lambda: not old & set(cache.children()), "the killed children are replaced")
+    cache.fetch(origin.blob("team/app", noise(1000)))
+    assert cache.process.poll() is None
