@@ -181,7 +181,8 @@ log_death(const struct master *m, const struct master_child *c, int status)
 static void
 child_died(struct master *m, struct master_child *c, int status, uint64_t now)
 {
-	bool well = master_child_is_ready(m, c); /* then it is replaced at once: clients wait on its socket */
+	/* then it is replaced at once: clients wait on its socket */
+	bool well = master_child_is_ready(m, c) || c->retired;
 
 	log_death(m, c, status);
 	c->failures = well ? 0 : c->failures + 1;
@@ -403,4 +404,13 @@ master_retire(struct master_child *c, uint64_t end_by)
 	} else {
 		c->duty = DUTY_NONE;
 	}
+}
+
+void
+master_retire_gc(struct master *m)
+{
+	struct master_child *gc = master_gc(m);
+
+	gc->retired = gc->pid > 0;
+	send_signal(gc, SIGQUIT);
 }

@@ -175,6 +175,8 @@ unsigned master_count(const struct master *m, enum master_duty duty);
 void master_place(struct master *m, unsigned n, enum master_duty duty);
 /* No more connections, and an end when the transfers are over, or by `end_by`. */
 void master_retire(struct master_child *c, uint64_t end_by);
+/* Its successor, where one is wanted, is forked when it has ended. */
+void master_retire_gc(struct master *m);
 
 /* --- master.c -------------------------------------------------------------------------------- */
 

@@ -219,17 +219,6 @@ give_up(struct master *m, uint64_t now)
 }
 
 static void
-replace_gc(struct master *m)
-{
-	struct master_child *gc = master_gc(m);
-
-	if (gc->pid <= 0)
-		return;
-	gc->retired = true;
-	master_signal_gc(m, SIGQUIT);
-}
-
-static void
 commit(struct master *m, uint64_t now)
 {
 	struct conf *conf = m->next->conf;
@@ -246,7 +235,7 @@ commit(struct master *m, uint64_t now)
 	shm_set_fill_limit(m->shm, conf->server.workers);
 	if (!master_open_log(m->current))
 		log_error("cannot open the log %s: %s", conf->log.path, strerror(errno));
-	replace_gc(m);
+	master_retire_gc(m);
 	log_info("the configuration is changed: %u listeners on %s",
 	    master_count(m, DUTY_SERVING), m->sockets[0].bound);
 }

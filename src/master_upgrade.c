@@ -254,8 +254,8 @@ retire_all(struct master *m)
 	for (unsigned i = 0; i < m->nchildren; i++) {
 		struct master_child *c = &m->children[i];
 
-		if (c->is_gc && c->pid > 0)
-			kill(c->pid, SIGQUIT);
+		if (c->is_gc)
+			master_retire_gc(m);
 		else if (!c->is_gc)
 			master_retire(c, c->end_by);
 	}
