@@ -27,16 +27,19 @@ enum { OPTION_PRINT_CONFIG = 256 };
 
 struct options {
 	const char *config;
+	const char *pid_path;
 	unsigned debug; /* how often -d was given */
-	bool test, print_config;
+	bool detach, test, print_config;
 };
 
 static void
 usage(FILE *to)
 {
-	fputs("usage: registry-cache [-dhtV] [-c file] [--print-config]\n"
+	fputs("usage: registry-cache [-DdhtV] [-c file] [-p file] [--print-config]\n"
 	      "  -c file         the configuration (" DEFAULT_CONFIG ")\n"
 	      "  -t              check the configuration and exit\n"
+	      "  -D              become a daemon; the exit status says whether it serves\n"
+	      "  -p file         write the master's pid there\n"
 	      "  --print-config  print the configuration, defaults included, and exit\n"
 	      "  -d, -dd         log level debug, trace\n"
 	      "  -V              print the version and exit\n"
@@ -139,11 +142,24 @@ static int
 run(const struct options *o, char **arguments)
 {
 	struct conf *c = o->print_config ? conf_load(o->config, stderr) : load_valid(o->config, stderr);
-	const struct master_start start = {o->config, load_valid, arguments, o->debug};
+	const struct master_start start = {
+	    .conf_path = o->config,
+	    .load = load_valid,
+	    .arguments = arguments,
+	    .pid_path = o->pid_path,
+	    .detach = o->detach,
+	    .debug = o->debug,
+	};
 	int status = 0;
 
 	if (c == NULL)
 		return EXIT_USAGE;
+	if (o->detach && c->log.path == NULL) {
+		fprintf(stderr, "%s: with -D, log.path is needed: a daemon has no standard error\n",
+		    o->config);
+		conf_free(&c);
+		return EXIT_USAGE;
+	}
 	if (!o->print_config && !o->test)
 		return master_run(c, &start);
 	if (o->print_config)
@@ -161,6 +177,12 @@ take_option(struct options *o, int flag)
 	switch (flag) {
 	case 'c':
 		o->config = optarg;
+		return true;
+	case 'D':
+		o->detach = true;
+		return true;
+	case 'p':
+		o->pid_path = optarg;
 		return true;
 	case 'd':
 		o->debug++;
@@ -195,7 +217,7 @@ main(int argc, char **argv)
 	int flag;
 	bool known = true;
 
-	while (known && (flag = getopt_long(argc, argv, "c:dhtV", names, NULL)) != -1)
+	while (known && (flag = getopt_long(argc, argv, "c:Ddhp:tV", names, NULL)) != -1)
 		known = take_option(&o, flag);
 	if (!known || optind < argc) {
 		if (known)

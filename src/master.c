@@ -16,6 +16,7 @@
 
 #include "clock.h"
 #include "conf.h"
+#include "daemon.h"
 #include "log.h"
 #include "master_private.h"
 #include "shm.h"
@@ -206,6 +207,14 @@ make_own(struct master *m)
 		exit(1);
 }
 
+/* After the lock: a second daemon must not replace the pid of the first. */
+static void
+write_pid(const struct master *m)
+{
+	if (m->start.pid_path != NULL && !daemon_write_pid(m->start.pid_path))
+		fatal("cannot write the pid to %s: %s", m->start.pid_path, strerror(errno));
+}
+
 static void
 set_up(struct master *m, struct conf *conf)
 {
@@ -224,6 +233,7 @@ set_up(struct master *m, struct conf *conf)
 	inherited = master_inherit(m, &strange);
 	if (!inherited && !strange)
 		make_own(m);
+	write_pid(m);
 	if (!inherited)
 		make_shared(m);
 	m->phase = inherited ? MASTER_SERVING : MASTER_WAITING;
@@ -285,6 +295,7 @@ advance_serving(struct master *m)
 {
 	if (m->announced || !master_all_ready(m, DUTY_SERVING))
 		return;
+	daemon_ready();
 	log_info("ready: %u listeners on %s", master_count(m, DUTY_SERVING), m->sockets[0].bound);
 	m->announced = true;
 }
@@ -367,6 +378,7 @@ advance(struct master *m, uint64_t now)
 static void
 begin_draining(struct master *m, uint64_t now)
 {
+	daemon_stopping();
 	log_info("stopping: transfers may go on for %llu ms",
 	    (unsigned long long)m->current->conf->server.drain_timeout);
 	master_close_sockets(m, NULL, 0);
@@ -448,6 +460,7 @@ turn(struct master *m)
 	uint64_t now = clock_ms();
 
 	note_turn(m, now);
+	daemon_watchdog(now);
 	master_reap(m, now);
 	master_respawn(m, now);
 	master_watchdog(m, now);
@@ -467,11 +480,15 @@ master_run(struct conf *conf, const struct master_start *start)
 	};
 
 	log_set_role("master");
+	if (start->detach && !master_is_heir())
+		daemon_detach();
 	m.program = realpath("/proc/self/exe", NULL);
 	set_up(&m, conf);
 	log_info("starting with %s, dataPath %s", start->conf_path, conf->data_path);
 	while (turn(&m))
 		wait_for_work(&m, clock_ms());
+	if (start->pid_path != NULL)
+		daemon_remove_pid(start->pid_path);
 	tear_down(&m);
 	log_info("stopped");
 	return 0;

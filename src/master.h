@@ -4,6 +4,7 @@
 #ifndef MASTER_H
 #define MASTER_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 struct conf;
@@ -17,6 +18,8 @@ struct master_start {
 	const char *conf_path;
 	master_load_fn *load; /* used again by HUP */
 	char **arguments;     /* of the program, for USR2 */
+	const char *pid_path; /* NULL: none */
+	bool detach;          /* leave the terminal */
 	unsigned debug;       /* how often -d was given: 1 is level debug, more is trace */
 };
 

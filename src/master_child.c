@@ -15,6 +15,7 @@
 #include "child.h"
 #include "clock.h"
 #include "conf.h"
+#include "daemon.h"
 #include "gc.h"
 #include "listener.h"
 #include "log.h"
@@ -109,6 +110,7 @@ child_main(const struct master *m, const struct master_child *c, pid_t master)
 	};
 	int status;
 
+	daemon_in_child();
 	log_set_role(c->role);
 	log_set_level(e->level);
 	prctl(PR_SET_NAME, c->role);

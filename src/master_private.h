@@ -200,7 +200,9 @@ void master_reload(struct master *m, uint64_t now);
 void master_upgrade(struct master *m);
 /* The tester has ended. */
 void master_tested(struct master *m, int status);
-/* Is this program one that was become? Then takes over what the one before it left: sockets, lock,
+/* Is this program one that was become by an upgrade? Asked before master_inherit(). */
+bool master_is_heir(void);
+/* If it is, takes over what the one before it left: sockets, lock,
  * shared memory and children, which are retired when its own are ready. With false and *strange set,
  * the shared memory cannot be used and those children are to end first. */
 bool master_inherit(struct master *m, bool *strange);

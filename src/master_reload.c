@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "conf.h"
+#include "daemon.h"
 #include "log.h"
 #include "master_private.h"
 #include "shm.h"
@@ -155,12 +156,16 @@ read_edition(struct master *m)
 static void
 begin(struct master *m)
 {
-	struct master_edition *e = read_edition(m);
-	unsigned n = e != NULL ? e->conf->server.listeners : 0;
+	struct master_edition *e;
+	unsigned n;
 
 	m->want_reload = false;
+	daemon_reloading();
+	e = read_edition(m);
+	n = e != NULL ? e->conf->server.listeners : 0;
 	if (e == NULL || !master_add_sockets(m, e->conf->server.address, n)) {
 		log_error("the configuration is not changed");
+		daemon_reloaded();
 		edition_free(&e);
 		return;
 	}
@@ -212,6 +217,7 @@ static void
 give_up(struct master *m, uint64_t now)
 {
 	log_error("listeners with the new configuration do not become ready: it is not changed");
+	daemon_reloaded();
 	retire(m, DUTY_COMING, now);
 	edition_free(&m->next);
 	master_close_sockets(
@@ -236,6 +242,7 @@ commit(struct master *m, uint64_t now)
 	if (!master_open_log(m->current))
 		log_error("cannot open the log %s: %s", conf->log.path, strerror(errno));
 	master_retire_gc(m);
+	daemon_reloaded();
 	log_info("the configuration is changed: %u listeners on %s",
 	    master_count(m, DUTY_SERVING), m->sockets[0].bound);
 }

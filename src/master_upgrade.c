@@ -262,6 +262,12 @@ retire_all(struct master *m)
 }
 
 bool
+master_is_heir(void)
+{
+	return getenv(variable) != NULL;
+}
+
+bool
 master_inherit(struct master *m, bool *strange)
 {
 	const char *number = getenv(variable);
