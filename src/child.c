@@ -61,7 +61,7 @@ on_reopen(evutil_socket_t sig, short what, void *arg)
 
 	(void)sig;
 	(void)what;
-	if (path == NULL)
+	if (path == NULL || c->start->conf->log.syslog != NULL)
 		return;
 	log_flush();
 	if (!log_open_file(path))

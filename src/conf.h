@@ -58,7 +58,9 @@ struct conf {
 	} metrics;
 	struct {
 		char *path;  /* NULL: standard error */
-		char *level; /* error, warn, info, debug, trace */
+		char *syslog; /* facility; NULL: no syslog */
+		char *format; /* text, json */
+		char *level;  /* error, warn, info, debug, trace */
 		bool access;
 	} log;
 	struct {

@@ -18,6 +18,9 @@
 #define PB ((uint64_t)1000000000000000)
 
 static const char *const schemes[] = {"http", "https", NULL};
+static const char *const facilities[] = {"daemon", "user", "local0", "local1", "local2", "local3",
+    "local4", "local5", "local6", "local7", NULL};
+static const char *const formats[] = {"text", "json", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", "trace", NULL};
 
 #define AT(field) .offset = offsetof(struct conf, field)
@@ -102,6 +105,10 @@ static const struct conf_option options[] = {
 	.about = "The file that log lines are added to. Without it they go to standard error."},
     {"log.level", CONF_WORD, AT(log.level), "info", .words = levels,
 	.about = "Lines below this level are left out."},
+    {"log.syslog", CONF_WORD, AT(log.syslog), .words = facilities,
+	.about = "The syslog facility that log lines go to, instead of log.path."},
+    {"log.format", CONF_WORD, AT(log.format), "text", .words = formats,
+	.about = "Lines of text, or JSON objects, one a line."},
     {"log.access", CONF_BOOL, AT(log.access), "true", .about = "Log a line for every request."},
     {"gc.disk.maxSize", CONF_SIZE, AT(gc.disk_max_size), "0", FROM_TO(0, 1000 * PB),
 	.about = "The disk space that objects may use. 0 is no limit."},

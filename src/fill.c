@@ -315,6 +315,7 @@ fill_look(const struct fill_client *c, struct fill_status *s)
 
 	s->end = end_for(c);
 	s->leading = c->origin;
+	s->resumed = f->resumed;
 	s->size = allowed ? f->size : -1;
 	s->readable = allowed && f->fd >= 0 ? readable(f) : 0;
 	s->fd = allowed ? f->fd : -1;

@@ -104,6 +104,7 @@ const char *fill_end_name(enum fill_end e);
 struct fill_status {
 	enum fill_end end;
 	bool leading;
+	bool resumed;      /* gone on with by Range, or taken over, at least once */
 	int64_t size;      /* bytes of the whole object, -1: not known yet */
 	uint64_t readable; /* bytes, from the start, that this client may be given now */
 	int fd;            /* where to read them; borrowed, stays open until fill_leave(); -1 while readable is 0 */

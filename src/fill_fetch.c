@@ -404,6 +404,7 @@ fetch_start(struct fill *f)
 		headers[r.nheaders++] = (struct upstream_header){"Accept", f->source.accept};
 	if (f->bytes > 0 && f->etag[0] != '\0')
 		headers[r.nheaders++] = (struct upstream_header){"If-Range", f->etag};
+	f->resumed |= f->bytes > 0;
 	if (f->bytes > 0)
 		shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_RESUMES, 1);
 	f->failed_answer = false;

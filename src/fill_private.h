@@ -66,7 +66,7 @@ struct fill {
 	char media_type[INDEX_MEDIA_TYPE_SIZE];
 	struct refusal *refusal;
 	/* leading only */
-	bool has_lease;
+	bool has_lease, resumed;
 	struct fill_source source;
 	struct hasher *hasher;
 	struct registry_call *call;

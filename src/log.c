@@ -1,23 +1,30 @@
-/* Log lines with level and role. One write(2) a line, so that lines of several processes do not
- * mix; access lines are gathered and written in blocks of whole lines. */
+/* Levels, and what is said too often. How a line looks is log_format.c's, where it goes log_out.c's. */
 #include "log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { LINE_MAX_BYTES = 4096, ACCESS_BLOCK = 32768 };
+#include "log_private.h"
+
+enum { MESSAGES = 64 }; /* kinds of messages that are watched at a time */
 
 static const char *role = "main";
 static enum log_level level = LOG_L_INFO;
-static int out = STDERR_FILENO;
-static char access_block[ACCESS_BLOCK];
-static size_t access_used;
+static bool json;
+
+/* How often a kind of message, known by its format, came in this second. */
+static struct message {
+	const char *fmt;
+	enum log_level level;
+	time_t second;
+	unsigned seen;
+} messages[MESSAGES];
+
+static const char *const level_names[] = {"error", "warn", "info", "debug", "trace"};
 
 void
 log_set_role(const char *r)
@@ -34,10 +41,8 @@ log_set_level(enum log_level l)
 enum log_level
 log_level_of(const char *name)
 {
-	static const char *const names[] = {"error", "warn", "info", "debug", "trace"};
-
 	for (int l = LOG_L_ERROR; l <= LOG_L_TRACE; l++)
-		if (name != NULL && strcmp(name, names[l]) == 0)
+		if (name != NULL && strcmp(name, level_names[l]) == 0)
 			return (enum log_level)l;
 	return LOG_L_INFO;
 }
@@ -48,123 +53,101 @@ log_enabled(enum log_level l)
 	return l <= level;
 }
 
-bool
-log_open_file(const char *path)
+void
+log_set_json(bool yes)
 {
-	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-
-	if (fd < 0)
-		return false;
-	if (out != STDERR_FILENO)
-		close(out);
-	out = fd;
-	return true;
+	json = yes;
 }
 
-void
-log_to_stderr(void)
+/* --- messages -------------------------------------------------------------------------------- */
+
+static void
+say(enum log_level l, const char *word, const char *message)
 {
-	if (out != STDERR_FILENO)
-		close(out);
-	out = STDERR_FILENO;
+	char line[LOG_LINE_MAX];
+
+	log_out_line(l, line, log_format_message(line, json, word, role, message));
 }
 
 static void
-write_all(const char *data, size_t len)
+say_left_out(struct message *m)
 {
-	while (len > 0) {
-		ssize_t n = write(out, data, len);
+	char text[256];
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return; /* there is nowhere left to complain to */
-		data += n;
-		len -= (size_t)n;
-	}
+	if (m->seen <= LOG_REPEATS)
+		return;
+	snprintf(text, sizeof(text), "%u more like it in that second: %.150s", m->seen - LOG_REPEATS,
+	    m->fmt);
+	say(m->level, level_names[m->level], text);
 }
 
-/* The time of day is formatted once a second only. */
-static size_t
-stamp(char *line, size_t size)
+/* Formats are literals: one address, one kind. Debug and trace are for who wants all. */
+static bool
+is_too_often(enum log_level l, const char *fmt)
 {
-	static time_t last;
-	static char text[32];
-	struct timespec ts;
+	struct message *m = &messages[(uintptr_t)fmt / sizeof(void *) % MESSAGES];
+	time_t now = time(NULL);
 
-	clock_gettime(CLOCK_REALTIME, &ts);
-	if (ts.tv_sec != last) {
-		struct tm tm;
-
-		last = ts.tv_sec;
-		localtime_r(&last, &tm);
-		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+	if (l > LOG_L_INFO)
+		return false;
+	if (m->fmt != fmt || m->second != now) {
+		if (m->fmt != NULL)
+			say_left_out(m);
+		*m = (struct message){fmt, l, now, 0};
 	}
-	return (size_t)snprintf(line, size, "%s.%03ld ", text, ts.tv_nsec / 1000000);
-}
-
-static size_t
-format_line(char *line, size_t size, const char *word, const char *fmt, va_list ap)
-{
-	size_t n = stamp(line, size);
-	int more;
-
-	n += (size_t)snprintf(line + n, size - n, "%s %s: ", word, role);
-	more = vsnprintf(line + n, size - n, fmt, ap);
-	if (more > 0)
-		n += (size_t)more;
-	if (n > size - 1)
-		n = size - 1;
-	for (size_t i = 0; i < n; i++) /* what comes from the wire never starts a line of its own */
-		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-			line[i] = ' ';
-	line[n++] = '\n';
-	return n;
+	return ++m->seen > LOG_REPEATS;
 }
 
 static void
 emit(enum log_level l, const char *word, const char *fmt, va_list ap)
 {
-	char line[LINE_MAX_BYTES];
-	int saved = errno;
+	char message[LOG_LINE_MAX];
 
-	if (l <= level)
-		write_all(line, format_line(line, sizeof(line), word, fmt, ap));
-	errno = saved;
+	vsnprintf(message, sizeof(message), fmt, ap);
+	say(l, word, message);
 }
 
-#define LEVEL_FUNCTION(name, l, word) \
+#define LEVEL_FUNCTION(name, l) \
 	void name(const char *fmt, ...) \
 	{ \
+		int saved = errno; \
 		va_list ap; \
+\
+		if (l > level || is_too_often(l, fmt)) \
+			return; \
+		errno = saved; /* for %m */ \
 		va_start(ap, fmt); \
-		emit(l, word, fmt, ap); \
+		emit(l, level_names[l], fmt, ap); \
 		va_end(ap); \
+		errno = saved; \
 	}
 
-LEVEL_FUNCTION(log_error, LOG_L_ERROR, "error")
-LEVEL_FUNCTION(log_warn, LOG_L_WARN, "warn")
-LEVEL_FUNCTION(log_info, LOG_L_INFO, "info")
-LEVEL_FUNCTION(log_debug, LOG_L_DEBUG, "debug")
-LEVEL_FUNCTION(log_trace, LOG_L_TRACE, "trace")
+LEVEL_FUNCTION(log_error, LOG_L_ERROR)
+LEVEL_FUNCTION(log_warn, LOG_L_WARN)
+LEVEL_FUNCTION(log_info, LOG_L_INFO)
+LEVEL_FUNCTION(log_debug, LOG_L_DEBUG)
+LEVEL_FUNCTION(log_trace, LOG_L_TRACE)
 
 void
-log_access(const char *fmt, ...)
+log_access(const struct log_field *fields, size_t n)
 {
-	va_list ap;
+	char line[LOG_LINE_MAX];
 
-	if (access_used > ACCESS_BLOCK - LINE_MAX_BYTES)
-		log_flush();
-	va_start(ap, fmt);
-	access_used += format_line(access_block + access_used, LINE_MAX_BYTES, "access", fmt, ap);
-	va_end(ap);
+	log_out_gather(line, log_format_access(line, json, role, fields, n));
 }
 
+/* Also the moment to say what was left out in a second that is over. */
 void
 log_flush(void)
 {
-	write_all(access_block, access_used);
-	access_used = 0;
+	time_t now = time(NULL);
+
+	for (struct message *m = messages; m < messages + MESSAGES; m++)
+		if (m->fmt != NULL && m->second != now) {
+			say_left_out(m);
+			m->fmt = NULL;
+		}
+	log_out_flush();
 }
 
 void

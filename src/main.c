@@ -154,8 +154,9 @@ run(const struct options *o, char **arguments)
 
 	if (c == NULL)
 		return EXIT_USAGE;
-	if (o->detach && c->log.path == NULL) {
-		fprintf(stderr, "%s: with -D, log.path is needed: a daemon has no standard error\n",
+	if (o->detach && c->log.path == NULL && c->log.syslog == NULL) {
+		fprintf(stderr,
+		    "%s: with -D, log.path or log.syslog is needed: a daemon has no standard error\n",
 		    o->config);
 		conf_free(&c);
 		return EXIT_USAGE;

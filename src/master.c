@@ -99,6 +99,9 @@ master_open_log(const struct master_edition *e)
 {
 	const char *path = e->conf->log.path;
 
+	log_set_json(e->conf->log.format != NULL && strcmp(e->conf->log.format, "json") == 0);
+	if (e->conf->log.syslog != NULL)
+		return log_open_syslog(e->conf->log.syslog);
 	if (path == NULL) {
 		log_to_stderr();
 		return true;

@@ -149,35 +149,12 @@ request_new(struct conn *c)
 	return req;
 }
 
-/* A query is not logged: what it holds may be a secret (the state of an upload, a token). */
-static void
-access_line(const struct request *req)
-{
-	const char *target = req->head.target != NULL ? req->head.target : "-";
-	size_t path = strcspn(target, "?");
-
-	log_access(
-	    "id=%" PRIx64
-	    " client=%s method=%s upstream=%s repository=%s reference=%s target=%.*s outcome=%s "
-	    "status=%d bytes=%" PRIu64 " ms=%" PRIu64 "%s%s",
-	    req->id, conn_address(req->conn),
-	    req->head.method_name != NULL ? req->head.method_name : "-",
-	    req->route.upstream != NULL ? req->route.upstream : "-",
-	    req->route.repository != NULL && *req->route.repository != '\0' ? req->route.repository
-									    : "-",
-	    req->route.reference != NULL && *req->route.reference != '\0' ? req->route.reference
-									  : "-",
-	    (int)(path < 512 ? path : 512), target, req->outcome != NULL ? req->outcome : "error",
-	    req->status, req->bytes, clock_ms() - req->started_ms,
-	    req->code != NULL ? " code=" : "", req->code != NULL ? req->code : "");
-}
-
 /* Lets go of everything that the request holds, in any state. */
 static void
 request_free(struct request *req)
 {
 	if (req->s->access_log)
-		access_line(req);
+		request_log(req);
 	shm_count(req->s->shm, req->s->listener, COUNT_BYTES_SENT, req->bytes);
 	if (req->in_admit)
 		TAILQ_REMOVE(&req->s->waiting, req, admit);
@@ -230,8 +207,7 @@ begin_bad(struct request *req, const char *error)
 {
 	begin(req);
 	req->keep_alive = false;
-	req->head.minor = 1;
-	req->head.method = HTTP_OTHER;
+	req->head = (struct http_head){.minor = 1, .method = HTTP_OTHER}; /* what was read of it is not whole */
 	request_goto(req, REQUEST_DONE);
 	(void)request_fail(req, 400, "UNSUPPORTED", "bad request: %s", error);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "clock.h"
 #include "log.h"
 #include "refusal.h"
 #include "request_private.h"
@@ -18,7 +19,9 @@ request_begin(struct request *req, int status)
 
 	req->status = status;
 	req->head_sent = true;
+	req->answered_ms = clock_ms();
 	http_begin(out, status, !req->keep_alive);
+	http_field(out, "X-Request-Id", request_id(req));
 	http_field(out, "Docker-Distribution-Api-Version", "registry/2.0");
 	return out;
 }
@@ -82,7 +85,7 @@ static bool
 is_relayed(const char *name)
 {
 	static const char *const dropped[] = {"Content-Length", "Date", "Set-Cookie", "Set-Cookie2",
-	    "Alt-Svc", "Strict-Transport-Security", "Docker-Distribution-Api-Version",
+	    "X-Request-Id", "Alt-Svc", "Strict-Transport-Security", "Docker-Distribution-Api-Version",
 	    "X-Registry-Supports-Signatures"};
 
 	if (http_is_hop_by_hop(name))

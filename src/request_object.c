@@ -254,6 +254,7 @@ on_checked(void *arg, const struct check_answer *a)
 	struct conn *c = req->conn;
 
 	req->ticket = NULL;
+	req->check_ms += clock_ms() - req->check_began_ms;
 	switch (a->verdict) {
 	case CHECK_ALLOWED:
 		if (is_other_object(req, a)) {
@@ -289,8 +290,10 @@ step_check(struct request *req)
 	    .want_body = req->head.method != HTTP_HEAD,
 	};
 
-	if (req->ticket == NULL)
-		req->ticket = check_ask(req->s->check, &q, on_checked, req);
+	if (req->ticket != NULL)
+		return STEP_WAIT;
+	req->check_began_ms = clock_ms();
+	req->ticket = check_ask(req->s->check, &q, on_checked, req);
 	return STEP_WAIT;
 }
 
@@ -356,6 +359,7 @@ static void
 note_fill(struct request *req, const struct fill_status *st)
 {
 	req->led |= st->leading;
+	req->resumed |= st->resumed;
 	req->size = st->size;
 	req->checked = true; /* by its own check, or by its own GET */
 	if (req->route.kind == ROUTE_MANIFEST && st->media_type[0] != '\0' &&

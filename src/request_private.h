@@ -53,11 +53,15 @@ struct request {
 	struct route route;
 	enum request_state state;
 	uint64_t id, started_ms, waiting_ms;
+	const char *given_id;    /* request_id()'s, once it was asked for */
+	uint64_t answered_ms;    /* clock_ms when its head was made; 0: not yet */
+	uint64_t check_began_ms; /* of its last check; 0: there was none */
+	uint64_t check_ms;       /* what its checks took, together */
 	const char *authorization, *accept; /* NULL: none */
 
 	/* the object */
 	struct digest digest;
-	bool has_digest, hit, checked, led, joined;
+	bool has_digest, hit, checked, led, joined, resumed;
 	struct index_object object;
 	struct check_ticket *ticket;
 	struct fill_client *fill;
@@ -87,6 +91,12 @@ void request_goto(struct request *req, enum request_state state);
 /* Runs the steps of the connection's request, and of those that follow it. Every callback ends
  * with it. */
 void request_drive(struct conn *c);
+
+/* request_log.c */
+/* The client's X-Request-Id when it is plain, else one that is made: in the arena. */
+const char *request_id(struct request *req);
+/* Its access line. */
+void request_log(struct request *req);
 
 /* request_object.c */
 enum step step_lookup(struct request *req);

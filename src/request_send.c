@@ -53,7 +53,7 @@ static const char *
 outcome(const struct request *req)
 {
 	if (req->led)
-		return "fill";
+		return req->resumed ? "resumed" : "fill";
 	return req->joined ? "follow" : "hit";
 }
 
@@ -233,6 +233,7 @@ body_done(struct request *req)
 	if (!req->route.trusted && req->led &&
 	    index_put_proof(req->s->index, req->route.upstream, &req->digest) == INDEX_ERROR)
 		shm_count(req->s->shm, req->s->listener, COUNT_INDEX_ERRORS, 1);
+	req->outcome = outcome(req); /* it may have been resumed since its head */
 	if (req->chunked)
 		conn_send(req->conn, "0\r\n\r\n", 5);
 	return STEP_DONE;
@@ -248,6 +249,7 @@ readable(struct request *req, enum fill_end *end)
 	if (req->fill == NULL)
 		return (uint64_t)req->size;
 	fill_look(req->fill, &st);
+	req->resumed |= st.resumed;
 	*end = st.end;
 	if (st.size >= 0)
 		req->size = st.size;

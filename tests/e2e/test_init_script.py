@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import BINARY, PATIENCE, free_port
+from harness import BINARY, PATIENCE, free_port, wait_until
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 
@@ -90,6 +90,26 @@ def test_a_mistake_in_the_configuration_does_not_stop_what_runs(script):
 def test_it_does_not_start_with_a_mistake_in_the_configuration(script):
     script.config.write_text("nonsense: true\n")
     assert script("start") == 6
+    assert script("status") == 3
+
+
+def test_reload_and_upgrade_keep_the_process_and_change_its_children(script):
+    assert script("reload") == 7, "what does not run cannot be told"
+    assert script("upgrade") == 7
+    assert script("start") == 0
+    pid, log = script.pid(), script.config.parent / "log"
+    for n, action in enumerate(("reload", "force-reload", "upgrade"), 1):
+        assert script(action) == 0
+        wait_until(lambda n=n: log.read_text().count("the configuration is changed") == n, action)
+        assert script("status") == 0 and script.pid() == pid
+    script.config.write_text("nonsense: true\n")
+    assert script("reload") == 6
+    assert script("stop") == 0
+
+
+def test_start_fails_when_the_daemon_cannot_serve(script):
+    script.config.write_text(script.config.read_text().replace("127.0.0.1:", "192.0.2.1:", 1))
+    assert script("start") == 7
     assert script("status") == 3
 
 

@@ -21,6 +21,7 @@ static void (*const add_suites[])(void) = {
 	suite_l0,
 	suite_lease,
 	suite_lease_race,
+	suite_log,
 	suite_master,
 	suite_route,
 	suite_shm,

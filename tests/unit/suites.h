@@ -11,6 +11,7 @@ void suite_http_body(void);
 void suite_index(void);
 void suite_index_disk(void);
 void suite_index_race(void);
+void suite_log(void);
 void suite_l0(void);
 void suite_lease(void);
 void suite_lease_race(void);

@@ -43,13 +43,13 @@ static void
 unknown_keys_come_with_what_was_meant(void)
 {
 	refused(MINIMAL "log: {levle: info}\n",
-	    "t:6:7: unknown key `levle`, expected one of path, level, access (did you mean "
+	    "t:6:7: unknown key `levle`, expected one of path, level, syslog, format, access (did you mean "
 	    "`level`?)\n");
 	refused(MINIMAL "log: {LEVEL: info}\n",
-	    "t:6:7: unknown key `LEVEL`, expected one of path, level, access (did you mean "
+	    "t:6:7: unknown key `LEVEL`, expected one of path, level, syslog, format, access (did you mean "
 	    "`level`?)\n");
 	refused(MINIMAL "log: {colour: red}\n",
-	    "t:6:7: unknown key `colour`, expected one of path, level, access\n");
+	    "t:6:7: unknown key `colour`, expected one of path, level, syslog, format, access\n");
 	refused(MINIMAL "gc.interval: 1m\n",
 	    "t:6:1: unknown key `gc.interval`, expected one of dataPath, user, server, metrics, "
 	    "log, gc\n");

@@ -379,7 +379,7 @@ static void
 log_hostile_text(void)
 {
 	log_info("path %s end", "a\r\n2026-01-01T00:00:00.000 error master: forged\x1b[31m\x7f\ttab");
-	log_access("agent %s", "x\ny");
+	log_access(&(struct log_field){"agent", "x\ny", 0}, 1);
 	log_flush();
 }
 
@@ -394,7 +394,7 @@ log_takes_control_characters_away(void)
 	for (const char *p = text; *p != '\0'; p++)
 		CU_ASSERT_TRUE(*p == '\n' || ((unsigned char)*p >= 0x20 && *p != 0x7f));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, " info tester: path a  2026-01-01T00:00:00.000 error master: forged [31m  tab end\n"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, " access tester: agent x y\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, " access tester: agent=x y\n"));
 	free(text);
 }
 
@@ -433,7 +433,7 @@ log_a_very_long_line(void)
 	longer[10000] = '\0';
 	log_info("%s", longer);
 	for (int i = 0; i < 20; i++)
-		log_access("%s", longer); /* more than the block holds */
+		log_access(&(struct log_field){"a", longer, 0}, 1); /* more than the block holds */
 	log_flush();
 	free(longer);
 }
@@ -462,7 +462,7 @@ log_keeps_errno(void)
 static void
 fatal_after_an_access_line(void)
 {
-	log_access("the last one");
+	log_access(&(struct log_field){"the", "last one", 0}, 1);
 	fatal("no disk");
 }
 
@@ -479,7 +479,7 @@ log_fatal_exits_1_and_panic_aborts(void)
 	char *text = logged_by(fatal_after_an_access_line, &status);
 
 	CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1);
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "access tester: the last one\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "access tester: the=last one\n"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "fatal tester: no disk\n"));
 	free(text);
 	text = logged_by(panic_now, &status);
