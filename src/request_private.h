@@ -127,6 +127,21 @@ void request_relay_fields(struct request *req, struct buf *out, const struct ups
 /* The connection is cut short of what was promised. Returns STEP_DONE. */
 enum step request_cut(struct request *req, const char *why);
 
+/* request_verdict.c */
+#define REQUEST_INDEX_TYPE "application/vnd.oci.image.index.v1+json"
+/* Is this a registry's "no", to be relayed as it is? */
+bool request_is_refusal(int status);
+/* What the client is told of a status that is neither that nor a success. */
+int request_mapped(int status);
+enum request_verdict {
+	VERDICT_RELAY,        /* as it is */
+	VERDICT_BAD_STATUS,   /* request_mapped() */
+	VERDICT_NO_ANSWER,    /* a login page: 502 */
+	VERDICT_NO_REFERRERS, /* the registry lacks them: 404 */
+};
+/* Of an answer that is streamed through. */
+enum request_verdict request_judge(const struct request *req, const struct upstream_answer *a);
+
 /* request_pass.c */
 enum step step_pass(struct request *req);
 void pass_free(struct pass **p);
