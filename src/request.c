@@ -9,6 +9,7 @@
 #include "check.h"
 #include "clock.h"
 #include "log.h"
+#include "notes.h"
 #include "request_private.h"
 #include "shm.h"
 #include "xalloc.h"
@@ -194,6 +195,7 @@ request_free(struct request *req)
 	pass_free(&req->pass);
 	uncached_free(&req->uncached);
 	resolve_free(&req->resolve);
+	notes_free(&req->notes);
 	if (req->fd >= 0)
 		close(req->fd);
 	arena_reset(&req->arena);

@@ -10,6 +10,7 @@
 #include "check.h"
 #include "clock.h"
 #include "log.h"
+#include "notes.h"
 #include "refusal.h"
 #include "registry.h"
 #include "request_private.h"
@@ -196,14 +197,17 @@ note_media_type(struct request *req, const struct upstream_answer *head)
 		req->media_type = arena_strndup(&req->arena, type, strcspn(type, "; \t"));
 }
 
-/* A tag's digest, from the registry itself. */
+/* A tag's digest, from the registry itself. What is named by an algorithm that we cannot check
+ * passes (WIRE.md 2.2). */
 static void
 allowed_tag(struct request *req, const struct upstream_answer *head)
 {
 	const char *text = head->registry_digest;
+	enum digest_parse r =
+	    text == NULL ? DIGEST_BAD : digest_parse(text, strlen(text), &req->digest);
 
-	if (text == NULL || digest_parse(text, strlen(text), &req->digest) != DIGEST_OK) {
-		request_goto(req, REQUEST_RESOLVE);
+	if (r != DIGEST_OK) {
+		request_goto(req, r == DIGEST_UNKNOWN ? REQUEST_PASS : REQUEST_RESOLVE);
 		return;
 	}
 	req->has_digest = true;
@@ -217,6 +221,7 @@ static void
 allowed(struct request *req, const struct check_answer *a)
 {
 	req->checked = true;
+	notes_take(&req->notes, a->head);
 	if (req->route.kind == ROUTE_MANIFEST)
 		note_media_type(req, a->head);
 	if (!req->hit && req->size < 0)
@@ -355,6 +360,12 @@ step_join(struct request *req)
 static void
 note_fill(struct request *req, const struct fill_status *st)
 {
+	struct notes *notes = fill_take_notes(req->fill);
+
+	if (notes != NULL) {
+		notes_free(&req->notes);
+		req->notes = notes;
+	}
 	req->led |= st->leading;
 	req->size = st->size;
 	req->checked = true; /* by its own check, or by its own GET */

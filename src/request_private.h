@@ -68,6 +68,7 @@ struct request {
 	ino_t inode;
 	const char *media_type; /* in the arena, or ""; of the index, the fill or the check */
 	int64_t size;           /* bytes of the whole object; -1: not known */
+	struct notes *notes;    /* of the last answer to this client's credentials; NULL: none */
 
 	/* the answer */
 	bool keep_alive, head_sent, chunked, in_admit, has_place, uncached_pass;

@@ -154,6 +154,31 @@ def check_fields(answer, quota=True):
     assert answer.header("Docker-Distribution-Api-Version") == "registry/2.0"
 
 
+@pytest.mark.parametrize("by", ["tag", "digest", "blob"])
+def test_warnings_and_quotas_are_told_and_what_is_not_for_clients_is_not(cache, origin, by):
+    manifest = origin.manifest("team/app", "v1", b'{"schemaVersion":2}')
+    thing = origin.blob("team/app", DATA) if by == "blob" else manifest
+    target = manifest.tag_target if by == "tag" else thing.target
+    thing.head = thing.answer = Answer(headers=(*QUOTA, *NOT_FOR_CLIENTS[:-1]))
+    for method in ("GET", "GET", "HEAD"):
+        answer = cache.request(method, target, [("Accept", OCI_MANIFEST)])
+        assert answer.status == 200, method
+        check_fields(answer)
+    ranged = cache.get(target, [("Accept", OCI_MANIFEST), ("Range", "bytes=0-3")])
+    assert ranged.status == 206
+    check_fields(ranged)
+
+
+def test_one_client_s_quota_is_not_told_to_another(new_origin, new_cache):
+    origin = new_origin()
+    cache = new_cache(origin)
+    blob = origin.blob("team/app", DATA)
+    blob.answer = Answer(headers=QUOTA)
+    check_fields(cache.get(blob.target))
+    answer = cache.get(blob.target, [("Authorization", ALICE)])  # its own check tells nothing
+    assert answer.body == DATA and answer.header("ratelimit-limit") is None
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 429])
 @pytest.mark.parametrize("target", ["/v2/", TAGS, f"/v2/team/app/manifests/{digest_of(DATA)}"],
                          ids=["ping", "tags", "manifest"])
@@ -336,6 +361,20 @@ def test_what_a_get_brings_counts_where_the_tag_has_moved_since_its_head(cache, 
             assert answer.header("Content-Length") == str(len(answer.body))
     assert answer.status == 200 and answer.body == new.data
     cache.check_objects()
+
+
+def test_a_tag_whose_digest_is_of_an_unknown_algorithm_passes_and_is_not_kept(cache, origin):
+    digest = "blake3:" + "ab" * 32
+    manifest = origin.manifest("team/app", "v1", b'{"schemaVersion":2}')
+    manifest.head = manifest.answer = Answer(digest_header=False,
+                                             headers=(("Docker-Content-Digest", digest),))
+    for method in ("HEAD", "GET", "GET"):
+        answer = by_accept(cache, manifest.tag_target, OCI_MANIFEST, method=method)
+        assert (answer.status, answer.header("Docker-Content-Digest")) == (200, digest)
+        assert answer.header("Content-Length") == str(manifest.size)
+        assert answer.header("Content-Type") == OCI_MANIFEST
+        assert answer.body == (manifest.data if method == "GET" else b"")
+    assert cache.objects() == []
 
 
 def test_the_urls_of_a_foreign_layer_are_never_asked(cache, origin, new_origin):
