@@ -156,11 +156,13 @@ request_new(struct conn *c)
 	return req;
 }
 
-/* A query is not logged: what it holds may be a secret (the state of an upload, a token). */
+/* A query is not logged: what it holds may be a secret (the state of an upload, a token). Nor is
+ * the URL of a request that was refused for it: it may hold a password. */
 static void
 access_line(const struct request *req)
 {
-	const char *target = req->head.target != NULL ? req->head.target : "-";
+	const char *sent = req->head.target;
+	const char *target = sent != NULL && *sent == '/' ? sent : "-";
 	size_t path = strcspn(target, "?");
 
 	log_access(
