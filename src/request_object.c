@@ -132,13 +132,13 @@ found(struct request *req)
 	return STEP_NEXT;
 }
 
-/* HEAD needs no more than the check, but for a manifest of which the registry gives no length:
- * clients cannot do without it (WIRE.md 4.1), so it is fetched. GET goes on as `otherwise` says. */
+/* HEAD needs no more than the check, but for a manifest of which the registry gives no length or no
+ * type: clients cannot do without (WIRE.md 4.1), so it is fetched. GET goes on as `otherwise` says. */
 static enum step
 not_here(struct request *req, enum request_state otherwise)
 {
-	bool fetch =
-	    req->route.kind == ROUTE_MANIFEST && req->size < 0 && otherwise == REQUEST_JOIN;
+	bool fetch = req->route.kind == ROUTE_MANIFEST && otherwise == REQUEST_JOIN &&
+	    (req->size < 0 || req->media_type[0] == '\0');
 
 	if (req->head.method == HTTP_HEAD && req->checked && fetch) {
 		request_goto(req, REQUEST_JOIN);

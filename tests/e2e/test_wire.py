@@ -7,6 +7,7 @@ import subprocess
 import threading
 
 import pytest
+from client import MIB
 from harness import BINARY, noise
 from origin import (DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, OCTETS, Access, Answer, basic,
                     digest_of)
@@ -312,6 +313,37 @@ def test_a_document_comes_back_byte_by_byte_with_its_type(cache, origin, media_t
     cache.check_objects()
 
 
+@pytest.mark.parametrize("name", ["docker schema 2", "docker list", "docker schema 1", "oci index",
+                                  "artifact"])
+@pytest.mark.parametrize("by", ["tag", "digest"])
+def test_a_document_whose_type_the_registry_leaves_out_is_given_its_own(cache, origin, name, by):
+    media_type, data = DOCUMENTS[name]
+    if name == "docker schema 1":  # it never says it
+        data = b'{"schemaVersion":1,"name":"a","fsLayers":[],"history":[],"signatures":[{}]}'
+    manifest = origin.manifest("team/app", "v1", data, media_type)
+    manifest.head = manifest.answer = Answer(content_type="")
+    target = manifest.tag_target if by == "tag" else manifest.target
+    for method in ("HEAD", "GET", "HEAD", "GET"):
+        answer = by_accept(cache, target, "*/*", method=method)
+        assert (answer.status, answer.header("Content-Type")) == (200, media_type), method
+        assert answer.header("Content-Length") == str(len(data))
+        assert answer.header("Docker-Content-Digest") == manifest.digest
+
+
+@pytest.mark.parametrize("said", ["sha256:abc", "nonsense", "", "sha256:" + "A" * 64,
+                                  digest_of(b"other")[:-1] + "g"])
+@pytest.mark.parametrize("by", ["tag", "digest"])
+def test_a_malformed_digest_is_replaced_by_the_right_one(cache, origin, said, by):
+    """containerd ends a pull on one, without asking the next host (4.1)."""
+    manifest = origin.manifest("team/app", "v1", b'{"schemaVersion":2}')
+    manifest.head = manifest.answer = Answer(digest_header=False,
+                                             headers=(("Docker-Content-Digest", said),))
+    target = manifest.tag_target if by == "tag" else manifest.target
+    for method in ("HEAD", "GET", "HEAD"):
+        answer = by_accept(cache, target, OCI_MANIFEST, method=method)
+        assert (answer.status, answer.header("Docker-Content-Digest")) == (200, manifest.digest)
+
+
 def test_each_accept_gets_its_own_representation_of_a_tag(cache, origin):
     """One tag is an index for who takes one, and a manifest for who does not."""
     index = origin.manifest("team/app", "index", document(OCI_INDEX, manifests=[]), OCI_INDEX)
@@ -442,7 +474,71 @@ def test_nothing_is_encoded_for_a_client_that_takes_it(cache, origin):
     assert all(e.values("Accept-Encoding") == ["identity"] for e in origin.entries(layer))
 
 
-# --- connections and herds ---------------------------------------------------------------------
+# --- methods, connections and herds ------------------------------------------------------------
+
+
+def test_a_head_is_never_405(new_cache, origin):
+    """Not where writing is refused, and not where the registry refuses HEAD (2.1)."""
+    cache = new_cache(origin, server={"readOnly": True})
+    blob, manifest = origin.blob("team/app", DATA), origin.manifest("team/app", "v1", b"{}")
+    blob.head = manifest.head = Answer(status=405)
+    for target in (blob.target, manifest.target, manifest.tag_target, "/v2/", "/v2"):
+        for _ in ("cold", "hot"):
+            assert by_accept(cache, target, OCI_MANIFEST, method="HEAD").status == 200, target
+            by_accept(cache, target, OCI_MANIFEST)
+
+
+def test_a_blob_under_manifests_is_the_upstream_s_to_judge(cache, origin):
+    """containerd may try it; that we have the digest says nothing (2.1)."""
+    blob = origin.blob("team/app", DATA)
+    cache.fetch(blob)
+    answer = cache.get(blob.target.replace("/blobs/", "/manifests/"))
+    assert answer.status == 404 and answer.error_code() == "MANIFEST_UNKNOWN"
+
+
+def test_expect_is_not_forwarded(cache, origin):
+    """It costs a second at who does not know it (11)."""
+    origin.pages["/v2/_catalog"] = (200, (JSON,), b"{}")
+    cache.get("/v2/_catalog", [("Expect", "something")])
+    cache.request("POST", "/v2/team/app/blobs/uploads/", body=bytes(5000))
+    with cache.connect() as c:
+        c.send(c.head("POST", "/token", [("Expect", "100-continue")], length=2000) + bytes(2000))
+        assert c.receive().status == 200
+    assert len(origin.entries()) == 3
+    assert all(e.header("Expect") is None for e in origin.entries())
+
+
+def test_a_body_whose_length_is_known_is_not_chunked(cache, origin):
+    blob, manifest = origin.blob("team/app", DATA), origin.manifest("team/app", "v1", b"{}")
+    for _ in ("cold", "hot"):
+        for target in (blob.target, manifest.tag_target, "/v2/", TAGS):
+            for method in ("GET", "HEAD"):
+                answer = by_accept(cache, target, OCI_MANIFEST, method=method)
+                assert answer.header("Transfer-Encoding") is None
+                assert answer.header("Content-Length") is not None, (method, target)
+
+
+def test_an_object_that_is_evicted_while_it_is_sent_is_sent_to_its_end(cache, origin):
+    blob = origin.blob("team/app", noise(16 * MIB, 42))
+    cache.fetch(blob)
+    with cache.connect(receive_buffer=8192) as c:
+        c.ask("GET", blob.target)
+        answer = c.receive_head()
+        cache.object_path(blob.digest).unlink()
+        c.receive_body(answer)
+        assert answer.complete and answer.body == blob.data
+    cache.fetch(blob)  # and it is fetched again, unseen
+    assert len(origin.fetches(blob)) == 2
+
+
+def test_a_layer_that_is_evicted_between_its_manifest_and_itself_is_fetched_again(cache, origin):
+    """Clients that chose this mirror by its manifest have no other for the layers (5.3)."""
+    manifest, blobs = origin.image("team/app", "v1", [DATA])
+    cache.fetch(blobs[1])
+    assert by_accept(cache, manifest.tag_target, OCI_MANIFEST).body == manifest.data
+    cache.object_path(blobs[1].digest).unlink()
+    cache.fetch(blobs[1])
+    assert len(origin.fetches(blobs[1])) == 2
 
 
 def test_an_idle_connection_is_kept_longer_than_any_client_keeps_it(cache):
