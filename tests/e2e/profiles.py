@@ -83,7 +83,7 @@ class Conformant:
 
 class Ecr:
     """Amazon ECR: Basic with a token of the user AWS; HEAD of a blob is 401 though GET is allowed;
-    blobs are behind redirects signed for GET, at a store that refuses HEAD and any Authorization."""
+    blobs are behind redirects signed for GET, at a store that refuses HEAD and Authorization."""
 
     AUTHORIZATION = basic("AWS", "a-token-of-twelve-hours")
 
@@ -110,7 +110,7 @@ class Ecr:
             stored = self.store.blob("bucket/signed", thing.data)
             stored.head = Answer(status=403)
             self.store.raw[path] = stored
-        location = f"{self.store.url}{path}?X-Amz-Security-Token=sts%2Fsecret&X-Amz-Signature=5ec4e7"
+        location = f"{self.store.url}{path}?X-Amz-Security-Token=sts%2Fx&X-Amz-Signature=5ec4e7"
         exchange.say(307, b"", (("Location", location),))
 
 
@@ -147,8 +147,8 @@ class Tokens:
 
 
 class Ghcr(Tokens):
-    """GitHub's registry: the ping's challenge has a placeholder for its scope, which is no repository;
-    a token for another repository is 403."""
+    """GitHub's registry: the ping's challenge has a placeholder for its scope, which is no
+    repository; a token for another repository is 403."""
 
     SERVICE, PLACEHOLDER = "ghcr.io", "repository:user/image:pull"
 
@@ -159,7 +159,8 @@ class Ghcr(Tokens):
         elif repository is None:
             self.challenge(exchange, self.PLACEHOLDER)
         elif token not in self.issued:
-            self.challenge(exchange, f"repository:{repository}:pull", "invalid_token" if token else "")
+            self.challenge(exchange, f"repository:{repository}:pull",
+                           "invalid_token" if token else "")
         elif self.issued[token] != repository:
             exchange.error(403, "DENIED")
         else:

@@ -31,8 +31,8 @@ class Repository:
         self.image = origin.manifest(self.name, "image", manifest_of(), OCI_MANIFEST, algorithm)
         subject = {"mediaType": OCI_MANIFEST, "digest": self.image.digest, "size": self.image.size}
         self.index = origin.manifest(self.name, "index", json.dumps({
-            "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [subject]}).encode(), OCI_INDEX,
-                                     algorithm)
+            "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [subject]
+        }).encode(), OCI_INDEX, algorithm)
         self.about = [origin.manifest(self.name, f"about-{n}", manifest_of(
             artifactType=kind, subject=subject, annotations={"n": str(n)}))
                       for n, kind in enumerate((SBOM, SBOM, SIGNATURE))]
