@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "fill_private.h"
 #include "log.h"
+#include "notes.h"
 #include "refusal.h"
 #include "registry.h"
 #include "xalloc.h"
@@ -74,6 +75,7 @@ fill_free(struct fill *f)
 	lead_release(f);
 	registry_cancel(&f->spare);
 	refusal_free(&f->refusal);
+	notes_free(&f->notes);
 	if (f->fd >= 0)
 		close(f->fd);
 	free(f);
@@ -332,6 +334,16 @@ fill_take_call(struct fill_client *c)
 	if (call != NULL)
 		c->fill->spare = NULL;
 	return call;
+}
+
+struct notes *
+fill_take_notes(struct fill_client *c)
+{
+	struct notes *notes = c->origin ? c->fill->notes : NULL;
+
+	if (notes != NULL)
+		c->fill->notes = NULL;
+	return notes;
 }
 
 const struct refusal *

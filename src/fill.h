@@ -117,6 +117,9 @@ void fill_look(const struct fill_client *client, struct fill_status *status);
  * 200, size and media type are fill_look()'s; it is paused and no byte of its body was taken. The
  * caller's from now on; NULL: there is none. */
 struct registry_call *fill_take_call(struct fill_client *client);
+/* What the upstream told the leader's origin besides, once the answer's head is there; the
+ * caller's from now on; NULL: nothing, or already taken. */
+struct notes *fill_take_notes(struct fill_client *client);
 /* After FILL_END_REFUSED: borrowed until fill_leave(). */
 const struct refusal *fill_refusal(const struct fill_client *client);
 

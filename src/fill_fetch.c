@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "fill_private.h"
 #include "log.h"
+#include "notes.h"
 #include "refusal.h"
 #include "store.h"
 #include "registry.h"
@@ -230,6 +231,7 @@ static void
 accepted(struct fill *f, const struct upstream_answer *a, int64_t size)
 {
 	f->vouched = true;
+	notes_take(&f->notes, a);
 	note_etag(f, a);
 	if (f->media_type[0] == '\0')
 		note_media_type(f, a);

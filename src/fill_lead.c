@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "fill_private.h"
 #include "log.h"
+#include "media.h"
 #include "store.h"
 #include "registry.h"
 #include "xalloc.h"
@@ -124,6 +125,23 @@ lead_abort(struct fill *f, enum fill_end end)
 /* --- publishing
  * ---------------------------------------------------------------------------------- */
 
+/* The registry did not say the type: the document does (WIRE.md 4.1). */
+static void
+derive_media_type(struct fill *f)
+{
+	char type[MEDIA_TYPE_SIZE], *text;
+	size_t n = (size_t)f->bytes;
+
+	if (f->source.kind != OBJECT_MANIFEST || f->media_type[0] != '\0' ||
+	    f->bytes > MEDIA_DOCUMENT_MAX)
+		return;
+	text = xmalloc(n + 1);
+	if (pread(f->fd, text, n, 0) == (ssize_t)n && media_of_manifest(text, n, type) &&
+	    strlen(type) < sizeof(f->media_type))
+		strcpy(f->media_type, type);
+	free(text);
+}
+
 static void
 publish(struct fill *f, bool rename_part)
 {
@@ -136,6 +154,7 @@ publish(struct fill *f, bool rename_part)
 	    .usage = INDEX_NO_USAGE,
 	};
 
+	derive_media_type(f);
 	memcpy(o.media_type, f->media_type, sizeof(o.media_type));
 	if (rename_part && !store_publish_part(fs->c.store, &f->digest, f->lease.id)) {
 		log_error("store: cannot publish: %s", strerror(errno));
@@ -160,9 +179,10 @@ digest_right(struct fill *f)
 	if (digest_equal(&got, &f->digest))
 		return true;
 	shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_DIGEST_FAILURES, 1);
-	log_error("fill %s: wrong digest: %llu bytes from %s://%s%s are %s",
+	log_error("fill %s: wrong digest: %llu bytes from %s://%s%.*s are %s",
 	    digest_str(&f->digest, want_text), (unsigned long long)f->bytes, f->source.scheme,
-	    f->source.host, f->source.target, digest_str(&got, got_text));
+	    f->source.host, (int)strcspn(f->source.target, "?"), f->source.target,
+	    digest_str(&got, got_text)); /* a query may hold a secret */
 	return false;
 }
 

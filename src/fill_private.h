@@ -65,6 +65,7 @@ struct fill {
 	bool vouched;   /* the upstream answered the source's credentials with success */
 	char media_type[INDEX_MEDIA_TYPE_SIZE];
 	struct refusal *refusal;
+	struct notes *notes; /* of the answer to its origin's credentials, until taken; NULL: none */
 	/* leading only */
 	bool has_lease, resumed;
 	struct fill_source source;

@@ -9,6 +9,7 @@
 #include "check.h"
 #include "clock.h"
 #include "log.h"
+#include "notes.h"
 #include "request_private.h"
 #include "shm.h"
 #include "xalloc.h"
@@ -96,6 +97,12 @@ route_failed(struct request *req, enum route_result r)
 }
 
 static bool
+is_object(enum route_kind k)
+{
+	return k == ROUTE_MANIFEST || k == ROUTE_BLOB;
+}
+
+static bool
 has_body(const struct http_head *h)
 {
 	return h->chunked || h->body_length != 0;
@@ -122,10 +129,10 @@ step_route(struct request *req)
 		return request_fail(req, 400, "UNSUPPORTED", "the request head is too large");
 	req->digest = req->route.digest;
 	req->has_digest = req->route.has_digest;
-	if (req->route.kind == ROUTE_PASS || req->route.kind == ROUTE_PING)
-		request_goto(req, REQUEST_PASS);
-	else
+	if (is_object(req->route.kind))
 		request_goto(req, req->has_digest ? REQUEST_LOOKUP : REQUEST_CHECK);
+	else
+		request_goto(req, REQUEST_PASS);
 	return STEP_NEXT;
 }
 
@@ -165,6 +172,7 @@ request_free(struct request *req)
 	pass_free(&req->pass);
 	uncached_free(&req->uncached);
 	resolve_free(&req->resolve);
+	notes_free(&req->notes);
 	if (req->fd >= 0)
 		close(req->fd);
 	arena_reset(&req->arena);

@@ -85,7 +85,7 @@ static bool
 is_relayed(const char *name)
 {
 	static const char *const dropped[] = {"Content-Length", "Date", "Set-Cookie", "Set-Cookie2",
-	    "X-Request-Id", "Alt-Svc", "Strict-Transport-Security", "Docker-Distribution-Api-Version",
+	    "X-Request-Id", "Location", "Alt-Svc", "Strict-Transport-Security", "Docker-Distribution-Api-Version",
 	    "X-Registry-Supports-Signatures"};
 
 	if (http_is_hop_by_hop(name))
@@ -142,6 +142,39 @@ relay_link(struct request *req, struct buf *out, const char *value)
 	http_field(out, "Link", path != NULL ? arena_printf(&req->arena, "<%s", path) : value);
 }
 
+/* Location is for pushes and the state of an upload; elsewhere the cache has followed it or it means
+ * nothing (WIRE.md 4.3). */
+static bool
+has_location(const struct request *req)
+{
+	bool reading = req->head.method == HTTP_GET || req->head.method == HTTP_HEAD;
+
+	return !reading || strstr(req->route.target, "/blobs/uploads/") != NULL;
+}
+
+/* Clients compare the type of a list of referrers exactly (WIRE.md 10.1). */
+static void
+relay_type(struct request *req, struct buf *out, const char *value)
+{
+	bool index = req->route.kind == ROUTE_REFERRERS &&
+	    strncasecmp(value, REQUEST_INDEX_TYPE, strlen(REQUEST_INDEX_TYPE)) == 0;
+
+	http_field(out, "Content-Type", index ? REQUEST_INDEX_TYPE : value);
+}
+
+static void
+relay_field(struct request *req, struct buf *out, const struct upstream_header *h)
+{
+	if (http_name_is(h->name, "Location") && has_location(req))
+		relay_location(req, out, h->value);
+	else if (http_name_is(h->name, "Link"))
+		relay_link(req, out, h->value);
+	else if (http_name_is(h->name, "Content-Type"))
+		relay_type(req, out, h->value);
+	else if (is_relayed(h->name))
+		http_field(out, h->name, h->value);
+}
+
 void
 request_relay_fields(
     struct request *req, struct buf *out, const struct upstream_header *h, size_t n)
@@ -151,16 +184,9 @@ request_relay_fields(
 	for (size_t i = 0; i < n; i++)
 		if (http_name_is(h[i].name, "Connection"))
 			connection = h[i].value;
-	for (size_t i = 0; i < n; i++) {
-		if (http_connection_names(connection, h[i].name))
-			continue;
-		if (http_name_is(h[i].name, "Location"))
-			relay_location(req, out, h[i].value);
-		else if (http_name_is(h[i].name, "Link"))
-			relay_link(req, out, h[i].value);
-		else if (is_relayed(h[i].name))
-			http_field(out, h[i].name, h[i].value);
-	}
+	for (size_t i = 0; i < n; i++)
+		if (!http_connection_names(connection, h[i].name))
+			relay_field(req, out, &h[i]);
 }
 
 /* --- refusals
@@ -183,23 +209,6 @@ code_for(const struct request *req, int status)
 	}
 }
 
-/* What a client is told of a registry's status (WIRE.md section 5); 0: relay it as it is. */
-static int
-mapped(int status)
-{
-	if (status >= 400 && status <= 499 && status != 408)
-		return 0;
-	switch (status) {
-	case 408:
-		return 504;
-	case 500:
-	case 503:
-		return 503;
-	default:
-		return 502;
-	}
-}
-
 enum step
 request_refuse(struct request *req, const struct refusal *r)
 {
@@ -208,8 +217,8 @@ request_refuse(struct request *req, const struct refusal *r)
 	size_t n = buf_len(&r->body);
 	bool ours = n == 0;
 
-	if (mapped(r->status) != 0)
-		return request_fail(req, mapped(r->status), "UNAVAILABLE",
+	if (!request_is_refusal(r->status))
+		return request_fail(req, request_mapped(r->status), "UNAVAILABLE",
 		    "the registry %s answered %d", req->route.upstream, r->status);
 	if (req->head_sent)
 		return request_cut(req, "the registry refused to go on");

@@ -54,11 +54,12 @@ short_digest(const struct request *req, char out[DIGEST_STR_SIZE])
 	return out;
 }
 
-/* A query is not logged: what it holds may be a secret (the state of an upload, a token). */
+/* A query is not logged: what it holds may be a secret (the state of an upload, a token). Nor is the
+ * URL of a request that was refused for it: it may hold a password. */
 static const char *
 path_of(const struct request *req, char out[513])
 {
-	const char *target = req->head.target != NULL ? req->head.target : "";
+	const char *target = req->head.target != NULL && *req->head.target == '/' ? req->head.target : "";
 
 	snprintf(out, 513, "%.*s", (int)strcspn(target, "?"), target);
 	return out;

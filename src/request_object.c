@@ -10,6 +10,7 @@
 #include "check.h"
 #include "clock.h"
 #include "log.h"
+#include "notes.h"
 #include "refusal.h"
 #include "registry.h"
 #include "request_private.h"
@@ -131,13 +132,13 @@ found(struct request *req)
 	return STEP_NEXT;
 }
 
-/* HEAD needs no more than the check, but for a manifest of which the registry gives no length:
- * clients cannot do without it (WIRE.md 4.1), so it is fetched. GET goes on as `otherwise` says. */
+/* HEAD needs no more than the check, but for a manifest of which the registry gives no length or no
+ * type: clients cannot do without (WIRE.md 4.1), so it is fetched. GET goes on as `otherwise` says. */
 static enum step
 not_here(struct request *req, enum request_state otherwise)
 {
-	bool fetch =
-	    req->route.kind == ROUTE_MANIFEST && req->size < 0 && otherwise == REQUEST_JOIN;
+	bool fetch = req->route.kind == ROUTE_MANIFEST && otherwise == REQUEST_JOIN &&
+	    (req->size < 0 || req->media_type[0] == '\0');
 
 	if (req->head.method == HTTP_HEAD && req->checked && fetch) {
 		request_goto(req, REQUEST_JOIN);
@@ -196,14 +197,17 @@ note_media_type(struct request *req, const struct upstream_answer *head)
 		req->media_type = arena_strndup(&req->arena, type, strcspn(type, "; \t"));
 }
 
-/* A tag's digest, from the registry itself. */
+/* A tag's digest, from the registry itself. What is named by an algorithm that we cannot check
+ * passes (WIRE.md 2.2). */
 static void
 allowed_tag(struct request *req, const struct upstream_answer *head)
 {
 	const char *text = head->registry_digest;
+	enum digest_parse r =
+	    text == NULL ? DIGEST_BAD : digest_parse(text, strlen(text), &req->digest);
 
-	if (text == NULL || digest_parse(text, strlen(text), &req->digest) != DIGEST_OK) {
-		request_goto(req, REQUEST_RESOLVE);
+	if (r != DIGEST_OK) {
+		request_goto(req, r == DIGEST_UNKNOWN ? REQUEST_PASS : REQUEST_RESOLVE);
 		return;
 	}
 	req->has_digest = true;
@@ -217,6 +221,7 @@ static void
 allowed(struct request *req, const struct check_answer *a)
 {
 	req->checked = true;
+	notes_take(&req->notes, a->head);
 	if (req->route.kind == ROUTE_MANIFEST)
 		note_media_type(req, a->head);
 	if (!req->hit && req->size < 0)
@@ -358,6 +363,12 @@ step_join(struct request *req)
 static void
 note_fill(struct request *req, const struct fill_status *st)
 {
+	struct notes *notes = fill_take_notes(req->fill);
+
+	if (notes != NULL) {
+		notes_free(&req->notes);
+		req->notes = notes;
+	}
 	req->led |= st->leading;
 	req->resumed |= st->resumed;
 	req->size = st->size;

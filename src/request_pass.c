@@ -128,6 +128,35 @@ outcome(const struct request *req, int status)
 	return req->route.kind == ROUTE_PING ? "ping" : req->uncached_pass ? "uncached" : "passed";
 }
 
+/* The registry's answer is not for the client, who is given one of ours. True: that was so, and
+ * the request may be gone. */
+static bool
+answered_instead(struct pass *p, const struct upstream_answer *a)
+{
+	struct request *req = p->req;
+	struct conn *c = req->conn;
+
+	switch (request_judge(req, a)) {
+	case VERDICT_RELAY:
+		return false;
+	case VERDICT_BAD_STATUS:
+		(void)request_fail(req, request_mapped(a->status), "UNAVAILABLE",
+		    "the registry %s answered %d", req->route.upstream, a->status);
+		break;
+	case VERDICT_NO_ANSWER:
+		(void)request_no_answer(req, UPSTREAM_PROTOCOL, "a page of HTML");
+		break;
+	case VERDICT_NO_REFERRERS:
+		(void)request_fail(req, 404, "UNSUPPORTED",
+		    "the registry %s has no list of referrers", req->route.upstream);
+		break;
+	}
+	registry_cancel(&p->call);
+	p->ended = true;
+	request_drive(c);
+	return true;
+}
+
 static void
 on_head(void *arg, const struct upstream_answer *a)
 {
@@ -135,6 +164,8 @@ on_head(void *arg, const struct upstream_answer *a)
 	struct request *req = p->req;
 	struct buf *out;
 
+	if (answered_instead(p, a))
+		return;
 	if (body_unread(p)) /* the upstream has decided before the body was read */
 		req->keep_alive = false;
 	p->promised = a->content_length;

@@ -72,6 +72,7 @@ struct request {
 	ino_t inode;
 	const char *media_type; /* in the arena, or ""; of the index, the fill or the check */
 	int64_t size;           /* bytes of the whole object; -1: not known */
+	struct notes *notes;    /* of the last answer to this client's credentials; NULL: none */
 
 	/* the answer */
 	bool keep_alive, head_sent, chunked, in_admit, has_place, uncached_pass;
@@ -136,6 +137,21 @@ enum step request_no_answer(struct request *req, enum upstream_result result, co
 void request_relay_fields(struct request *req, struct buf *out, const struct upstream_header *h, size_t n);
 /* The connection is cut short of what was promised. Returns STEP_DONE. */
 enum step request_cut(struct request *req, const char *why);
+
+/* request_verdict.c */
+#define REQUEST_INDEX_TYPE "application/vnd.oci.image.index.v1+json"
+/* Is this a registry's "no", to be relayed as it is? */
+bool request_is_refusal(int status);
+/* What the client is told of a status that is neither that nor a success. */
+int request_mapped(int status);
+enum request_verdict {
+	VERDICT_RELAY,        /* as it is */
+	VERDICT_BAD_STATUS,   /* request_mapped() */
+	VERDICT_NO_ANSWER,    /* a login page: 502 */
+	VERDICT_NO_REFERRERS, /* the registry lacks them: 404 */
+};
+/* Of an answer that is streamed through. */
+enum request_verdict request_judge(const struct request *req, const struct upstream_answer *a);
 
 /* request_pass.c */
 enum step step_pass(struct request *req);

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "log.h"
+#include "notes.h"
 #include "refusal.h"
 #include "registry.h"
 #include "request_private.h"
@@ -49,6 +50,7 @@ on_head(void *arg, const struct upstream_answer *a)
 		r->refusal = refusal_new(a);
 		return;
 	}
+	notes_take(&r->req->notes, a);
 	r->promised = a->content_length;
 	r->is_page = type != NULL && strncasecmp(type, "text/html", 9) == 0;
 	if (type != NULL)

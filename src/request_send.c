@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "notes.h"
 #include "request_private.h"
 #include "shm.h"
 
@@ -72,6 +73,7 @@ request_object_head(struct request *req, int status)
 		http_field(out, "Docker-Content-Digest", text);
 		http_field(out, "ETag", arena_printf(&req->arena, "\"%s\"", text));
 	}
+	notes_write(req->notes, out);
 	return out;
 }
 

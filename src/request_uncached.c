@@ -12,6 +12,7 @@
 #include <event2/event.h>
 
 #include "log.h"
+#include "notes.h"
 #include "refusal.h"
 #include "registry.h"
 #include "request_private.h"
@@ -216,6 +217,7 @@ on_head(void *arg, const struct upstream_answer *a)
 	u->skip = u->got;
 	if (req->head_sent || u->got > 0)
 		return;
+	notes_take(&req->notes, a);
 	req->size = a->content_length;
 	if (req->media_type[0] == '\0' && type != NULL)
 		req->media_type = arena_strndup(&req->arena, type, strcspn(type, "; \t"));

@@ -186,7 +186,7 @@ make_target(struct arena *arena, struct piece path, const char *rest, const char
 	return target;
 }
 
-/* --- manifests and blobs ---------------------------------------------------------------------- */
+/* --- manifests, blobs and referrers ----------------------------------------------------------- */
 
 /* What comes after the last "/" of `p`, which loses it and the slash; empty when there is no
  * slash. */
@@ -215,6 +215,8 @@ split(struct piece path)
 		s.kind = ROUTE_MANIFEST;
 	else if (piece_is(word, "blobs") && !piece_is(s.reference, "uploads"))
 		s.kind = ROUTE_BLOB;
+	else if (piece_is(word, "referrers") && s.reference.len > 0)
+		s.kind = ROUTE_REFERRERS;
 	return s;
 }
 
@@ -245,12 +247,12 @@ read_reference(const char *text, struct route *out)
 	size_t len = strlen(text);
 
 	if (strchr(text, ':') == NULL) {
-		if (out->kind == ROUTE_BLOB)
+		if (out->kind != ROUTE_MANIFEST)
 			return ROUTE_BAD_DIGEST;
 		return route_is_tag(text, len) ? ROUTE_OK : ROUTE_BAD_REFERENCE;
 	}
 	switch (digest_parse(text, len, &out->digest)) {
-	case DIGEST_OK: out->has_digest = true; return ROUTE_OK;
+	case DIGEST_OK: out->has_digest = out->kind != ROUTE_REFERRERS; return ROUTE_OK;
 	case DIGEST_UNKNOWN: out->kind = ROUTE_PASS; return ROUTE_OK;
 	case DIGEST_BAD: break;
 	}
@@ -334,6 +336,7 @@ route_kind_name(enum route_kind k)
 	case ROUTE_PING: return "ping";
 	case ROUTE_MANIFEST: return "manifest";
 	case ROUTE_BLOB: return "blob";
+	case ROUTE_REFERRERS: return "referrers";
 	}
 	return "unknown";
 }

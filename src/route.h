@@ -36,6 +36,7 @@ enum route_kind {
 	ROUTE_PING,     /* GET or HEAD /v2/ */
 	ROUTE_MANIFEST, /* /v2/<name>/manifests/<reference> */
 	ROUTE_BLOB,     /* /v2/<name>/blobs/<digest> */
+	ROUTE_REFERRERS, /* /v2/<name>/referrers/<digest>: streamed through, but for its errors */
 };
 const char *route_kind_name(enum route_kind k);
 
@@ -57,13 +58,13 @@ struct route {
 	unsigned registry; /* which of server.registries that is, from 1; 0: none of them */
 	bool trusted;              /* its check vouches for objects that others delivered */
 	const char *target;        /* what to ask upstream: path[?query], without `ns` */
-	const char *repository;    /* manifests and blobs; "" otherwise */
+	const char *repository;    /* manifests, blobs and referrers; "" otherwise */
 	const char *reference;     /* tag or digest as text; "" otherwise */
-	bool has_digest;           /* the reference is a digest that we know how to check … */
+	bool has_digest;           /* of an object: the reference is a digest that we can check … */
 	struct digest digest;      /* … this one */
 };
 
-/* `host` as sent, lower-cased; `target` is path[?query] as sent. Manifests and blobs are
+/* `host` as sent, lower-cased; `target` is path[?query] as sent. Manifests, blobs and referrers are
  * recognised from the right (a repository may be called "a/blobs/b"), for the methods GET and
  * HEAD only (`reading`); a digest of an algorithm that we do not know, uploads
  * (/blobs/uploads/…), and everything else is ROUTE_PASS. "sha256%3A" is accepted. Every `ns`

@@ -78,6 +78,27 @@ def cache(new_cache, origin):
     return new_cache(origin)
 
 
+@pytest.fixture(scope="module")
+def standing_pair(tmp_path_factory):
+    with Origin() as origin:
+        cache = Cache(tmp_path_factory.mktemp("standing"), origin)
+        try:
+            cache.start()
+            yield cache, origin
+        finally:
+            cache.end()
+
+
+@pytest.fixture
+def standing(standing_pair):
+    """(cache, origin) of the whole file, for the many tests that leave nothing in the cache."""
+    _, origin = standing_pair
+    origin.forget()
+    origin.pages.clear()
+    origin.uploads.clear()
+    return standing_pair
+
+
 @pytest.fixture
 def swarm():
     """Starts swarms of clients: swarm(cache, target, count)."""

@@ -156,8 +156,10 @@ class Gone(Exception):
 
 
 class Origin:
-    def __init__(self, access=None, tls=None, refuse_authorization=False, rate=None):
+    def __init__(self, access=None, tls=None, refuse_authorization=False, rate=None,
+                 profile=None):
         self.access, self.tls, self.rate = access, tls, rate
+        self.profile = profile  # profiles.py: what a kind of registry does otherwise
         self.refuse_authorization = refuse_authorization
         self.log, self.lock = [], threading.Lock()
         self.things = {}       # target -> Thing
@@ -335,6 +337,8 @@ class Exchange:
         repository = match[1] if match else None
         thing = self.find(match)
         self.entry.thing = thing
+        if self.origin.profile and self.origin.profile.answers(self, repository):
+            return None
         if self.origin.access:
             refused = self.origin.access.refusal(self.entry.header("Authorization"), repository)
             if refused:
@@ -369,9 +373,10 @@ class Exchange:
 
     # --- answers without scripts ----------------------------------------------------------------
 
-    def error(self, status, code, headers=()):
+    def error(self, status, code, headers=(), message=None):
         """`detail` makes the body this origin's own: a test sees that it was relayed."""
-        body = json.dumps({"errors": [{"code": code, "message": f"origin says {code}",
+        message = message or f"origin says {code}"
+        body = json.dumps({"errors": [{"code": code, "message": message,
                                        "detail": {"port": self.origin.port}}]}).encode()
         self.say(status, body, (("Content-Type", "application/json"), *headers))
 
@@ -466,7 +471,8 @@ class Exchange:
     def serve(self, thing):
         self.entry.thing = thing
         if thing.needs_accept and thing.media_type not in ", ".join(self.entry.values("Accept")):
-            return self.error(404, "MANIFEST_UNKNOWN")
+            return self.error(404, "MANIFEST_UNKNOWN", message="OCI manifest found, but accept "
+                              "header does not support OCI manifests")
         a = thing.next_answer(self.entry.method)
         self.misbehave(a.before_head)
         if a.location is not None:

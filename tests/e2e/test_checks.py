@@ -19,9 +19,11 @@ def tree(tmp_path):
     (top / "tests").mkdir(parents=True)
     shutil.copytree(TOP / "src", top / "src",
                     ignore=shutil.ignore_patterns("*.o", ".deps", "registry-cache"))
-    for folder in ("unit", "fuzz"):
-        shutil.copytree(TOP / "tests" / folder, top / "tests" / folder)
+    for folder in ("unit", "fuzz", "e2e"):
+        shutil.copytree(TOP / "tests" / folder, top / "tests" / folder,
+                        ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(TOP / "Makefile.am", top)
+    shutil.copy(TOP / "tests" / "wire.tsv", top / "tests")
     for path in [top, *top.rglob("*")]:
         path.chmod(path.stat().st_mode | 0o200)  # a release's sources may be read-only
     return top
@@ -69,3 +71,32 @@ def test_a_function_that_is_too_long_is_named(tree):
     append(tree / "src" / "clock.c", "void\nlonger(void)\n{\n" + "\t;\n" * 101 + "}\n")
     done = check("check-lists", tree)
     assert done.returncode == 1 and "clock.c:" in done.stdout and "a function of 101 lines" in done.stdout
+
+
+def test_the_map_of_the_wire_is_true(tree):
+    done = check("check-wire", tree)
+    assert done.returncode == 0 and done.stdout.startswith("wire: "), done.stdout
+
+
+@pytest.mark.parametrize("line, complaint", [
+    ("x\tsomething\te2e/test_wire.py::test_forgotten", "has no test test_forgotten"),
+    ("x\tsomething\te2e/test_nothing.py::test_x", "there is no tests/e2e/test_nothing.py"),
+    ("x\tsomething\tunit/test_route.c::nobody", "has no test nobody"),
+    ("x\tsomething\te2e/test_wire.py", "is not file::test"),
+    ("x\tsomething\t-", "has no test and no reason"),
+    ("2.4\tsomething\t-\treason", "item 2.4 was in line"),
+    ("x something -", "with tabs between"),
+])
+def test_a_wrong_line_in_the_map_of_the_wire_is_named(tree, line, complaint):
+    append(tree / "tests" / "wire.tsv", line + "\n")
+    number = len((tree / "tests" / "wire.tsv").read_text().splitlines())
+    done = check("check-wire", tree)
+    assert done.returncode == 1
+    assert f"wire.tsv:{number}: " in done.stdout and complaint in done.stdout
+
+
+def test_a_test_that_was_renamed_is_missed_in_the_map_of_the_wire(tree):
+    path = tree / "tests" / "e2e" / "test_wire.py"
+    path.write_text(path.read_text().replace("def test_a_head_is_never_405", "def test_renamed"))
+    done = check("check-wire", tree)
+    assert done.returncode == 1 and "has no test test_a_head_is_never_405" in done.stdout

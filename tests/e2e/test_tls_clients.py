@@ -26,6 +26,15 @@ def test_a_blob_comes_whole_cold_and_hot(cache, origin, pki, version):
     cache.check_objects()
 
 
+def test_http_2_is_not_offered(cache, pki):
+    """crane and oras take it where they can have it; it is not spoken here."""
+    context = pki.client_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with Connection(cache.address, tls=context) as c:
+        assert c.socket.selected_alpn_protocol() in (None, "http/1.1")
+        assert c.request("GET", "/v2/").status == 200
+
+
 def test_a_location_on_the_upstream_becomes_https(cache, pki):
     with Connection(cache.address, tls=pki.client_context()) as c:
         answer = c.request("POST", "/v2/team/app/blobs/uploads/", body=b"")

@@ -314,6 +314,26 @@ objects_are_recognised_from_the_right(void)
 }
 
 static void
+referrers_need_a_digest(void)
+{
+	static const char *const bad[] = {"latest", "sha256:abc", "sha256:%2e%2e"};
+	char target[300];
+
+	CU_ASSERT_EQUAL(ask_path("/v2/a/b/referrers/" SHA256 "?artifactType=x%2Fy", true), ROUTE_OK);
+	CU_ASSERT_EQUAL(route.kind, ROUTE_REFERRERS);
+	CU_ASSERT_STRING_EQUAL(route.target, "/v2/a/b/referrers/" SHA256 "?artifactType=x%2Fy");
+	CU_ASSERT_STRING_EQUAL(route.repository, "a/b");
+	CU_ASSERT_FALSE(route.has_digest);
+	CU_ASSERT_EQUAL(ask_path("/v2/a/referrers/blake3:abcdef", true), ROUTE_OK);
+	CU_ASSERT_EQUAL(route.kind, ROUTE_PASS);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(target, sizeof(target), "/v2/a/referrers/%s", bad[i]);
+		CHECK(ask_path(target, true) != ROUTE_OK, bad[i]);
+		CHECK(ask_path(target, false) == ROUTE_OK && route.kind == ROUTE_PASS, bad[i]);
+	}
+}
+
+static void
 the_ping_has_two_spellings(void)
 {
 	CU_ASSERT_EQUAL_FATAL(ask_path("/v2", true), ROUTE_OK);
@@ -333,7 +353,7 @@ everything_else_passes_as_sent(void)
 {
 	static const char *const reading[] = {
 		"/", "/token?service=a&scope=repository:a:pull", "/v2/_catalog?n=1",
-		"/v2/a/tags/list?n=2&last=b", "/v2/a/referrers/" SHA256 "?artifactType=x%2Fy",
+		"/v2/a/tags/list?n=2&last=b",
 		"/v2/a/blobs/uploads/", "/v2/a/blobs/uploads/abc-123?_state=x",
 		"/v2/a/blobs/uploads", "/v2/manifests/latest", "/v2/blobs/" SHA256, "/v2//", "/v2x",
 		"/V2/a/manifests/x", "/v2/a/blobs/blake3:abcdef", "/v2/a/manifests/md5+b64:abc=",
@@ -516,6 +536,7 @@ kinds_have_names(void)
 	CU_ASSERT_STRING_EQUAL(route_kind_name(ROUTE_PING), "ping");
 	CU_ASSERT_STRING_EQUAL(route_kind_name(ROUTE_MANIFEST), "manifest");
 	CU_ASSERT_STRING_EQUAL(route_kind_name(ROUTE_BLOB), "blob");
+	CU_ASSERT_STRING_EQUAL(route_kind_name(ROUTE_REFERRERS), "referrers");
 }
 
 void
@@ -533,6 +554,7 @@ suite_route(void)
 	CU_ADD_TEST(s, trust_ends_where_captures_choose_the_domain);
 	CU_ADD_TEST(s, trust_may_be_said);
 	CU_ADD_TEST(s, objects_are_recognised_from_the_right);
+	CU_ADD_TEST(s, referrers_need_a_digest);
 	CU_ADD_TEST(s, the_ping_has_two_spellings);
 	CU_ADD_TEST(s, everything_else_passes_as_sent);
 	CU_ADD_TEST(s, ns_is_taken_out_and_nothing_else);
