@@ -105,8 +105,9 @@ def pki(tmp_path_factory):
             "-keyout", "ca.key", "-out", "ca.crt")
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry.test",
             "-keyout", "server.key", "-out", "server.csr")
-    (folder / "extensions").write_text("subjectAltName=IP:127.0.0.1,DNS:registry.test,DNS:auth.test,"
-                                       "DNS:cache.test,DNS:*.cache.test\n")
+    (folder / "extensions").write_text(
+        "subjectAltName=IP:127.0.0.1,DNS:registry.test,DNS:auth.test,DNS:cache.test,"
+        "DNS:*.cache.test\n")
     openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
             "-CAcreateserial",
             "-days", "2", "-extfile", "extensions", "-out", "server.crt")

@@ -1,5 +1,5 @@
-"""A machine's /etc for real clients: set-up files at the very places that the README names, and host
-names of the test's own, seen only by the programs started in it (a mount namespace)."""
+"""A machine's /etc for real clients: set-up files at the very places that the README names, and
+host names of the test's own, seen only by the programs started in it (a mount namespace)."""
 import os
 import pathlib
 import subprocess

@@ -1,5 +1,5 @@
-"""Real clients set up as the README says (Host way), cold and hot, through TLS, against each kind of
-registry."""
+"""Real clients set up as the README says (Host way), cold and hot, through TLS, against each kind
+of registry."""
 import json
 import pathlib
 import shutil
