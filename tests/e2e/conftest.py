@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from clients import Site  # noqa: E402
 from harness import Cache, Swarm  # noqa: E402
 from origin import Origin  # noqa: E402
 
@@ -115,7 +116,7 @@ def swarm():
 
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory):
-    """A CA, and a certificate of it for 127.0.0.1 and registry.test."""
+    """A CA, and a certificate of it for 127.0.0.1 and the names of the tests."""
     folder = tmp_path_factory.mktemp("pki")
 
     def openssl(*args):
@@ -125,11 +126,21 @@ def pki(tmp_path_factory):
             "-keyout", "ca.key", "-out", "ca.crt")
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry.test",
             "-keyout", "server.key", "-out", "server.csr")
-    (folder / "extensions").write_text("subjectAltName=IP:127.0.0.1,DNS:registry.test\n")
+    (folder / "extensions").write_text(
+        "subjectAltName=IP:127.0.0.1,DNS:registry.test,DNS:auth.test,DNS:cache.test,"
+        "DNS:*.cache.test\n")
     openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
             "-CAcreateserial",
             "-days", "2", "-extfile", "extensions", "-out", "server.crt")
     return Pki(folder)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory, pki):
+    """Three real registries, open and private, for the tests of real clients."""
+    made = Site(tmp_path_factory.mktemp("site"), pki)
+    yield made.start()
+    made.stop()
 
 
 class Pki:

@@ -1,66 +1,23 @@
 """A real registry (docker-registry) and a real client (skopeo), with images made here."""
-import re
 import shutil
-import subprocess
 
 import pytest
-from client import MIB, SLOW
-from harness import free_port, noise, wait_until
+from client import MIB
+from harness import noise
 from oci import Layout, folders
 from origin import digest_of
+from registry import USER, Registry, htpasswd, push, skopeo
 
 pytestmark = pytest.mark.skipif(not (shutil.which("docker-registry") and shutil.which("skopeo")),
                                 reason="docker-registry and skopeo are needed")
-USER = "alice:wonder-land"
-
-
-class Registry:
-    """docker-registry on a folder of its own."""
-
-    scheme = "http"
-
-    def __init__(self, folder, private=False):
-        self.folder, self.port, self.process = folder, free_port(), None
-        self.host = f"127.0.0.1:{self.port}"
-        folder.mkdir()
-        self.log_path = folder / "log"
-        auth = ""
-        if private:
-            made = subprocess.run(["htpasswd", "-Bbn", *USER.split(":")], capture_output=True,
-                                  check=True)
-            (folder / "users").write_bytes(made.stdout)
-            auth = f"auth:\n  htpasswd:\n    realm: test\n    path: {folder}/users\n"
-        (folder / "config.yml").write_text(
-            "version: 0.1\nlog: {level: info}\n"
-            f"storage:\n  filesystem: {{rootdirectory: {folder}/data}}\n"
-            f"  delete: {{enabled: true}}\nhttp: {{addr: '{self.host}', secret: x}}\n{auth}")
-
-    def start(self):
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(["docker-registry", "serve",
-                                             str(self.folder / "config.yml")],
-                                            stdout=log, stderr=log)
-        wait_until(lambda: "listening on" in self.log(), "docker-registry listens", 20)
-        return self
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
-
-    def log(self):
-        return self.log_path.read_text(errors="replace")
-
-    def object_gets(self):
-        """GETs of blobs and of manifests by digest that it has answered."""
-        return re.findall(r'"GET (/v2/\S+/(?:blobs|manifests)/sha256:\S+) ', self.log())
-
 
 @pytest.fixture
 def new_registry(tmp_path):
     made = []
 
-    def make(**options):
-        made.append(Registry(tmp_path / f"registry{len(made)}", **options))
+    def make(private=False):
+        made.append(Registry(tmp_path / f"registry{len(made)}",
+                             htpasswd(tmp_path) if private else ""))
         return made[-1].start()
 
     yield make
@@ -71,19 +28,6 @@ def new_registry(tmp_path):
 @pytest.fixture
 def image(tmp_path):
     return Layout(tmp_path / "layout", folders(tmp_path / "rootfs", [6 * MIB, 100_000, 1, 3 * MIB]))
-
-
-def skopeo(*args, ok=True):
-    done = subprocess.run(["skopeo", "--insecure-policy", *args], capture_output=True, text=True,
-                          timeout=120 * SLOW)
-    assert (done.returncode == 0) == ok, done.stdout + done.stderr
-    return done
-
-
-def push(image, host, repository="team/app", credentials=None):
-    creds = ["--dest-creds", credentials] if credentials else []
-    skopeo("copy", "--preserve-digests", "--dest-tls-verify=false", *creds, image.reference,
-           f"docker://{host}/{repository}:{image.tag}")
 
 
 def pull(image, cache, folder, repository="team/app", credentials=None, ok=True):
