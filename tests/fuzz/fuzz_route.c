@@ -82,17 +82,21 @@ check_object(const struct route *r)
 	bool object = r->kind == ROUTE_MANIFEST || r->kind == ROUTE_BLOB;
 	char wanted[1024], text[DIGEST_STR_SIZE];
 	size_t path = strcspn(r->target, "?");
+	bool named = object || r->kind == ROUTE_REFERRERS; /* what has a repository and a reference */
 
-	MUST(object == (r->repository[0] != '\0') && object == (r->reference[0] != '\0'));
+	MUST(named == (r->repository[0] != '\0') && named == (r->reference[0] != '\0'));
 	MUST(object || !r->has_digest);
 	MUST(r->kind != ROUTE_BLOB || r->has_digest);
-	MUST(r->has_digest == (strchr(r->reference, ':') != NULL));
+	MUST(!object || r->has_digest == (strchr(r->reference, ':') != NULL));
 	if (r->has_digest)
 		MUST(strcmp(digest_str(&r->digest, text), r->reference) == 0);
-	if (!object)
+	if (!named)
 		return;
 	snprintf(wanted, sizeof(wanted), "/v2/%s/%s/%s", r->repository,
-	    r->kind == ROUTE_BLOB ? "blobs" : "manifests", r->reference);
+	    r->kind == ROUTE_BLOB          ? "blobs"
+		: r->kind == ROUTE_MANIFEST ? "manifests"
+					    : "referrers",
+	    r->reference);
 	MUST(strlen(wanted) == path && memcmp(wanted, r->target, path) == 0);
 }
 
