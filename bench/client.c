@@ -77,15 +77,18 @@ client_set_nonblocking(int fd)
 		die("fcntl: %s", strerror(errno));
 }
 
+const char *client_range;
+
 char *
 client_request(const char *path, unsigned port, unsigned user)
 {
 	char *text;
+	bool part = client_range != NULL;
 
 	if (asprintf(&text, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
-	    "Authorization: Bearer bench-%u\r\nUser-Agent: bench\r\n"
+	    "Authorization: Bearer bench-%u\r\nUser-Agent: bench\r\n%s%s%s"
 	    "Accept: application/vnd.oci.image.manifest.v1+json, */*\r\n\r\n",
-	    path, port, user) < 0)
+	    path, port, user, part ? "Range: " : "", part ? client_range : "", part ? "\r\n" : "") < 0)
 		die("out of memory");
 	return text;
 }
@@ -106,9 +109,10 @@ static void
 parse_head(struct reply *r, const char *end)
 {
 	static const char field[] = "\r\ncontent-length:";
+	const char *wanted = client_range != NULL ? "HTTP/1.1 206" : "HTTP/1.1 200";
 	const char *length;
 
-	if (r->used < 12 || memcmp(r->head, "HTTP/1.1 200", 12) != 0)
+	if (r->used < 12 || memcmp(r->head, wanted, 12) != 0)
 		die("answer: %.*s", (int)(end - r->head), r->head);
 	length = strcasestr(r->head, field);
 	if (length == NULL || length > end)

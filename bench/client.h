@@ -30,13 +30,15 @@ unsigned parse_number(const char *text, const char *what, unsigned lowest, unsig
 /* A connected socket to 127.0.0.1, which blocks for 30 s at most; the caller closes it. */
 int client_connect(unsigned port);
 void client_set_nonblocking(int fd);
+/* What requests ask of the object (a Range field's value); answers must be 206 then. NULL: all. */
+extern const char *client_range;
 /* A GET request with the credential of `user`; new memory, owned by the caller. */
 char *client_request(const char *path, unsigned port, unsigned user);
 /* Sends all of it: a request always fits an idle socket's buffer. */
 void client_send(int fd, const char *request);
 
 /* Receives into the head. False: nothing was there to read, or not in time. Dies unless the answer
- * is 200 with a Content-Length. Once body_at > 0, `got` body bytes are in head + body_at. */
+ * is 200 (206 for a range) with a Content-Length. Once body_at > 0, `got` body bytes are in head + body_at. */
 bool reply_read_head(struct reply *r, int fd);
 bool reply_complete(const struct reply *r);
 void reply_reset(struct reply *r);

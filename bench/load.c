@@ -148,8 +148,9 @@ main(int argc, char **argv)
 	static struct link links[MAX_CONNECTIONS];
 	unsigned port, count, credentials, milliseconds;
 
-	if (argc != 6)
-		die("usage: load port path connections credentials milliseconds");
+	if (argc != 6 && argc != 7)
+		die("usage: load port path connections credentials milliseconds [range]");
+	client_range = argv[6]; /* NULL when there is none */
 	port = parse_number(argv[1], "port", 1, 65535);
 	count = parse_number(argv[3], "connections", 1, MAX_CONNECTIONS);
 	credentials = parse_number(argv[4], "credentials", 1, MAX_CONNECTIONS);

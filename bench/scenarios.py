@@ -7,13 +7,14 @@ import sys
 
 from report import Row, at_most, relative_to
 from tools import (BenchError, cpu_seconds, descendants, private_memory, socket_count, wait_until)
-from servers import ask
+from servers import ask, make_certificate
 
 HERD = 64
 BLOB_CONNECTIONS = 16
 MANIFEST_CONNECTIONS = 64
 IDLE_CONNECTIONS = 1000
 WARM_SECONDS = 0.5
+TLS_SUITE = "TLS_AES_128_GCM_SHA256"
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
@@ -35,17 +36,17 @@ class Bench:
         self.failures = []
 
     @contextlib.contextmanager
-    def fleet(self, name, speed):
-        """All systems, with empty caches, on the upstream of this speed; gives those that run."""
-        running = []
+    def fleet(self, name, speed, systems=None):
+        """These systems (all), with empty caches, on the upstream of this speed; gives those that run."""
+        running, systems = [], systems or self.systems
         try:
-            for system in self.systems:
+            for system in systems:
                 running.append(system)
                 with self.noted(name, system, running):
                     system.start(f"{self.folder}/{name}-{system.name}", self.upstream.ports[speed])
             yield running
         finally:
-            for system in self.systems:
+            for system in systems:
                 system.stop()
 
     @contextlib.contextmanager
@@ -187,12 +188,12 @@ def herd(bench):
 class Stretch:
     """Steady load on one system, and what the upstream and the CPU say of it."""
 
-    def __init__(self, bench, system, o, connections, credentials):
+    def __init__(self, bench, system, o, connections, credentials, ranges=None):
         port = system.port
-        bench.clients.load(port, o.path, connections, credentials, WARM_SECONDS)
+        bench.clients.load(port, o.path, connections, credentials, WARM_SECONDS, ranges)
         at = bench.upstream.mark("full")
         before = cpu(bench, system)
-        self.load = bench.clients.load(port, o.path, connections, credentials, bench.seconds)
+        self.load = bench.clients.load(port, o.path, connections, credentials, bench.seconds, ranges)
         self.cpu = cpu(bench, system) - before
         seen = bench.upstream.seen_since("full", at)
         self.requests = self.load["requests"] + self.load["late"]
@@ -243,6 +244,47 @@ def hot_blob(bench):
     return [speed, used, checks]
 
 
+def hot_tls(bench):
+    """The same blob over TLS 1.3, with one cipher for all. docker-registry and direct have no TLS here."""
+    title = f"hot 90 MiB blob over TLS, {BLOB_CONNECTIONS} connections"
+    speed = Row(f"{title}: throughput", "GiB/s", 2, better="higher",
+                goal=relative_to("nginx", "≥ nginx"))
+    used = Row(f"{title}: CPU of the server", "s/GiB", 3)
+    systems = [s for s in bench.systems if s.checks]
+    certificate, blob = make_certificate(bench.folder), bench.image.blob
+
+    def load(system, seconds):
+        return bench.clients.tls(system.port, blob.path, BLOB_CONNECTIONS, seconds, TLS_SUITE)
+
+    def hot(system):
+        at = bench.upstream.mark("full")
+        load(system, 0.1)
+        return bench.upstream.seen_since("full", at).object_gets == 0
+
+    def measure(system, run):
+        load(system, WARM_SECONDS)
+        at, before = bench.upstream.mark("full"), cpu(bench, system)
+        result = load(system, bench.seconds)
+        took = cpu(bench, system) - before
+        if bench.upstream.seen_since("full", at).object_gets > 0:
+            raise BenchError("not hot")
+        speed.add(system.name, result["bytes"] / GIB / result["seconds"])
+        used.add(system.name, took / (result["all"] / GIB))
+
+    for system in systems:
+        system.certificate = certificate
+    try:
+        with bench.fleet("hot-tls", "full", systems) as running:
+            for system in list(running):
+                with bench.noted("hot-tls", system, running):
+                    wait_until(lambda s=system: hot(s), f"{blob.path} to be cached")
+            bench.each("hot-tls", running, measure)
+    finally:
+        for system in systems:
+            system.certificate = None
+    return [speed, used]
+
+
 def hot_manifest(bench, name, title, credentials, goal):
     title = f"hot manifest, {MANIFEST_CONNECTIONS} connections, {title}"
     rate = Row(f"{title}: rate", "requests/s", 0, better="higher", goal=goal)
@@ -272,6 +314,32 @@ def hot_manifest_one(bench):
 def hot_manifest_many(bench):
     """The same, every connection with a credential of its own."""
     return hot_manifest(bench, "hot-manifest-64", "64 credentials", MANIFEST_CONNECTIONS, None)
+
+
+def hot_range(bench, name, title, ranges, goal):
+    title = f"hot {title} of a 90 MiB blob, {MANIFEST_CONNECTIONS} connections"
+    rate = Row(f"{title}: rate", "requests/s", 0, better="higher", goal=goal)
+    used = Row(f"{title}: CPU of the server", "µs/request", 1)
+
+    def measure(system, run):
+        s = Stretch(bench, system, bench.image.blob, MANIFEST_CONNECTIONS, 1, ranges)
+        rate.add(system.name, s.load["requests"] / s.load["seconds"])
+        used.add(system.name, s.cpu / s.requests * 1e6)
+
+    hot_fleet(bench, name, bench.image.blob, measure)
+    return [rate, used]
+
+
+def hot_range_one(bench):
+    """Rate of 1000 bytes in the middle of a blob."""
+    return hot_range(bench, "hot-range", "1000 bytes", "bytes=50000000-50000999",
+                     relative_to("nginx", "≥ nginx"))
+
+
+def hot_range_many(bench):
+    """The same, 32 times 1000 bytes in one request: multipart/byteranges."""
+    ranges = ",".join(f"{at}-{at + 999}" for at in range(10000000, 42000000, 1000000))
+    return hot_range(bench, "hot-ranges", "32 × 1000 bytes", f"bytes={ranges}", None)
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -326,7 +394,10 @@ SCENARIOS = {
     "cold-full": cold_full,
     "herd": herd,
     "hot-blob": hot_blob,
+    "hot-tls": hot_tls,
     "hot-manifest": hot_manifest_one,
     "hot-manifest-64": hot_manifest_many,
+    "hot-range": hot_range_one,
+    "hot-ranges": hot_range_many,
     "memory": memory,
 }

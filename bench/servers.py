@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import shutil
+import ssl
 import subprocess
 
 from image import MANIFEST_TYPE, REPOSITORY
@@ -78,7 +79,8 @@ CACHE_SERVER = """
     proxy_cache_path {folder}/cache levels=1:2 keys_zone=oci:16m max_size=16g inactive=24h
         use_temp_path=off;
     server {{
-        listen 127.0.0.1:{port} reuseport backlog=4096;
+        listen 127.0.0.1:{port} {ssl}reuseport backlog=4096;
+        {certificate}
         location /v2/ {{
             auth_request /check;
             proxy_pass http://registry;
@@ -129,7 +131,7 @@ server:
   workers: 256
   streamers: 0
   drainTimeout: 1s
-  defaultBackend:
+{tls}  defaultBackend:
     host: 127.0.0.1:{upstream}
     scheme: http
 log:
@@ -137,9 +139,11 @@ log:
 """
 
 
-def ask(port, path, method="GET"):
+def ask(port, path, method="GET", tls=False):
     """The status of one request, or None when nobody answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10) if not tls else \
+        http.client.HTTPSConnection("127.0.0.1", port, timeout=10,
+                                    context=ssl._create_unverified_context())
     try:
         connection.request(method, path, headers={"Accept": f"{MANIFEST_TYPE}, */*"})
         answer = connection.getresponse()
@@ -157,11 +161,20 @@ def write(path, text):
     return path
 
 
-def start(name, argv, folder, port):
+def make_certificate(folder):
+    """A chain and its key, self-signed."""
+    made = f"{folder}/bench.crt", f"{folder}/bench.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+                    "-out", made[0], "-keyout", made[1]], check=True, capture_output=True)
+    return made
+
+
+def start(name, argv, folder, port, tls=False):
     """A daemon that answers on `port`, or BenchError with the end of its log."""
     daemon = Daemon(name, argv, f"{folder}/stderr.log")
     try:
-        wait_until(lambda: not daemon.alive() or ask(port, "/v2/") == 200, f"{name} to answer")
+        wait_until(lambda: not daemon.alive() or ask(port, "/v2/", tls=tls) == 200, f"{name} to answer")
         if not daemon.alive():
             raise BenchError(f"{name} did not start: {daemon.log_tail()}")
     except BaseException:
@@ -243,6 +256,7 @@ class System:
         self.program = program
         self.daemon = None
         self.port = None
+        self.certificate = None    # paths of a chain and its key: clients speak TLS
 
     def start(self, folder, upstream_port):
         """Makes `folder` and starts with an empty cache."""
@@ -250,7 +264,8 @@ class System:
         self.folder = folder
         self.port = free_port()
         config = write(f"{folder}/config", self.config(folder, upstream_port))
-        self.daemon = start(self.name, self.argv(config, folder), folder, self.port)
+        self.daemon = start(self.name, self.argv(config, folder), folder, self.port,
+                            self.certificate is not None)
 
     def stop(self):
         if self.daemon is not None:
@@ -281,7 +296,11 @@ class Nginx(System):
     def config(self, folder, upstream_port):
         head = NGINX_HEAD.format(user=NGINX_USER, workers=WORKERS, folder=folder,
                                  connections=MAX_CONNECTIONS)
-        return head + CACHE_SERVER.format(folder=folder, port=self.port, upstream=upstream_port)
+        tls = self.certificate
+        return head + CACHE_SERVER.format(
+            folder=folder, port=self.port, upstream=upstream_port, ssl="ssl " if tls else "",
+            certificate=f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}; "
+                        "ssl_protocols TLSv1.2 TLSv1.3;" if tls else "")
 
     def argv(self, config, folder):
         return [self.program, "-p", folder, "-c", config]
@@ -302,8 +321,10 @@ class RegistryCache(System):
     checks = True
 
     def config(self, folder, upstream_port):
-        return REGISTRY_CACHE_CONFIG.format(folder=folder, port=self.port,
-                                            upstream=upstream_port, workers=WORKERS)
+        tls = self.certificate
+        return REGISTRY_CACHE_CONFIG.format(
+            folder=folder, port=self.port, upstream=upstream_port, workers=WORKERS,
+            tls=f"  tls:\n    certPath: {tls[0]}\n    keyPath: {tls[1]}\n" if tls else "")
 
     def argv(self, config, folder):
         return [self.program, "-c", config]

@@ -159,9 +159,10 @@ class Clients:
         compiler = find_program("cc") or find_program("gcc") or find_program("clang")
         if compiler is None:
             raise BenchError("no C compiler (Debian: gcc)")
-        for name in ("herd", "load", "idle"):
+        for name in ("herd", "load", "idle", "tls"):
             command = [compiler, "-D_GNU_SOURCE", "-std=gnu11", "-O2", "-o", self._path(name),
                        f"{HERE}/{name}.c", f"{HERE}/client.c"]
+            command += ["-lssl", "-lcrypto"] if name == "tls" else []
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode != 0:
                 raise BenchError(f"compiling {name}.c: {done.stderr}")
@@ -182,8 +183,13 @@ class Clients:
     def herd(self, port, path, clients, expected, limit_s=120):
         return self._run("herd", port, path, clients, expected, limit_s, limit_s=limit_s + 10)
 
-    def load(self, port, path, connections, credentials, seconds):
+    def load(self, port, path, connections, credentials, seconds, ranges=None):
+        """`ranges` is a Range field's value."""
         return self._run("load", port, path, connections, credentials, round(seconds * 1000),
+                         *([ranges] if ranges else []), limit_s=seconds + 90)
+
+    def tls(self, port, path, connections, seconds, suite):
+        return self._run("tls", port, path, connections, round(seconds * 1000), suite,
                          limit_s=seconds + 90)
 
     def idle(self, port, path, connections):

@@ -58,6 +58,7 @@ struct inquiry {
 	size_t text_size;
 	const char *upstream; /* scheme://host */
 
+	unsigned host; /* of the registry, that answered last; 0: not known */
 	bool by_get;
 	bool head_refused;              /* HEAD said no; does GET say yes? */
 	struct upstream_answer refusal; /* COLLECTING: copied to the arena */
@@ -263,6 +264,8 @@ whole_size(const struct inquiry *i, const struct upstream_answer *head)
 	char *end;
 	long long n;
 
+	if (upstream_header(head, "Content-Encoding", 0) != NULL)
+		return -1; /* then its length is another one (WIRE.md 3.2) */
 	if (!i->by_get || head->status == 200)
 		return head->content_length;
 	if (slash == NULL || slash[1] < '0' || slash[1] > '9')
@@ -299,13 +302,16 @@ refuse(struct inquiry *i, const struct upstream_answer *head)
 
 /* Is this refusal by HEAD worth asking again by GET? */
 static bool
-ladder_applies(const struct inquiry *i, int status)
+ladder_applies(const struct inquiry *i, const struct upstream_answer *head)
 {
+	int status = head->status;
+
 	if (status == 403 || status == 405 || status == 501)
 		return true;
-	if (status == 401 && i->q.authorization != NULL)
+	if (status == 401 && (i->q.authorization != NULL || head->asker == ASKER_HELD))
 		return true;
-	return i->q.want_body && status >= 400 && status < 500;
+	/* of a limit the body is not worth another request (WIRE.md 5.1) */
+	return i->q.want_body && status >= 400 && status < 500 && status != 429;
 }
 
 static void
@@ -316,7 +322,7 @@ answered_head(struct inquiry *i, const struct upstream_answer *head)
 	else if (head->status < 400)
 		inquiry_fail(i, UPSTREAM_REDIRECT,
 		    "the registry answered with a redirection that leads nowhere");
-	else if (ladder_applies(i, head->status))
+	else if (ladder_applies(i, head))
 		i->step = TO_GET;
 	else
 		refuse(i, head);
@@ -359,6 +365,7 @@ on_head(void *arg, const struct upstream_answer *head)
 {
 	struct inquiry *i = arg;
 
+	i->host = head->host;
 	if (!i->by_get) {
 		answered_head(i, head);
 		return;
@@ -428,6 +435,8 @@ ask_upstream(struct inquiry *i)
 	    .range_last = i->by_get ? 0 : -1,
 	    .follow = true,
 	    .share_h2 = true,
+	    .deadline_ms = i->q.deadline_ms,
+	    .first_host = i->host,
 	};
 
 	i->call = registry_start(i->check->registries, &r, &ops, i);

@@ -22,9 +22,10 @@ struct check_question {
 	unsigned registry;                  /* likewise */
 	const char *accept;                 /* joined; NULL: none was sent */
 	const char *authorization;          /* NULL: anonymous */
+	uint64_t deadline_ms;               /* as there, for all that it takes; 0: none */
 	bool blob; /* for the memory of quirks: blobs and manifests differ */
-	/* A refusal's body is wanted (the client sent GET): then every refusal by HEAD but a 5xx is
-	 * asked again by GET with Range: bytes=0-0. */
+	/* A refusal's body is wanted (the client sent GET): then every refusal by HEAD but 429 and
+	 * 5xx is asked again by GET with Range: bytes=0-0. */
 	bool want_body;
 };
 

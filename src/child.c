@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <libgen.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 #include "clock.h"
 #include "conf.h"
+#include "confine.h"
 #include "log.h"
 #include "shm.h"
 #include "xalloc.h"
@@ -25,6 +27,16 @@ struct child {
 	bool retiring, stopping;
 	struct event *life, *term, *interrupt, *quit, *reopen, *heartbeat;
 };
+
+/* Without this it would look within a second, too. */
+static void
+wake_master(const struct child *c)
+{
+	const uint64_t one = 1;
+
+	if (write(c->start->ready_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
+		log_warn("cannot wake the master: %s", strerror(errno));
+}
 
 /* A child without a master would keep the port and the store from the next run. */
 static void
@@ -49,8 +61,9 @@ on_stop(evutil_socket_t sig, short what, void *arg)
 		return;
 	*noted = true;
 	log_debug("%s: draining", strsignal((int)sig));
-	shm_child_set_state(c->start->shm, c->start->number, CHILD_DRAINING);
 	c->drain(sig == SIGQUIT ? CHILD_END_RETIRE : CHILD_END_STOP, c->arg);
+	shm_child_set_state(c->start->shm, c->start->number, CHILD_DRAINING); /* nothing new comes in */
+	wake_master(c);
 }
 
 static void
@@ -103,6 +116,60 @@ unblock_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static bool
+confine_to_folders(const struct conf *conf)
+{
+	const char *folders[2] = {conf->data_path};
+	char *log = conf->log.path != NULL ? realpath(conf->log.path, NULL) : NULL;
+	const char *why;
+	bool done;
+
+	if (log != NULL)
+		folders[1] = dirname(log);
+	done = confine_files(folders, log != NULL ? 2 : 1, &why);
+	if (!done && why != NULL)
+		log_warn("sandbox: writing cannot be confined to %s: %s", conf->data_path, why);
+	free(log);
+	return done;
+}
+
+static bool
+confine_to_calls(void)
+{
+	const char *why;
+	bool done = confine_calls(&why);
+
+	if (!done && why != NULL)
+		log_warn("sandbox: system calls cannot be confined: %s", why);
+	return done;
+}
+
+static bool
+has_secrets(const struct child_start *start)
+{
+	for (size_t i = 0; start->credentials != NULL && i < start->conf->server.nregistries; i++)
+		if (start->credentials[i] != NULL)
+			return true;
+	return start->users != NULL;
+}
+
+void
+child_confine(const struct child_start *start)
+{
+	bool files, calls;
+
+	if (has_secrets(start))
+		confine_memory();
+	if (!start->conf->sandbox || !confine_is_built())
+		return;
+	confine_memory();
+	files = confine_to_folders(start->conf);
+	calls = confine_to_calls();
+	if (start->number == shm_gc(start->shm)) /* one says it for all */
+		log_info("sandbox: files %s, system calls %s", files ? "confined" : "not confined",
+		    calls ? "confined" : "not confined");
+}
+
 struct child *
 child_begin(struct event_base *base, const struct child_start *start,
     void (*drain)(enum child_end why, void *arg), void *arg)
@@ -112,6 +179,7 @@ child_begin(struct event_base *base, const struct child_start *start,
 	c->start = start;
 	c->drain = drain;
 	c->arg = arg;
+	srandom((unsigned)start->generation ^ (unsigned)getpid()); /* for delays that differ */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != start->master) /* it died before the line above */
 		on_life(-1, 0, c);
@@ -129,14 +197,10 @@ child_begin(struct event_base *base, const struct child_start *start,
 void
 child_ready(struct child *c)
 {
-	const uint64_t one = 1;
-
 	child_beat(c);
 	if (!c->retiring && !c->stopping)
 		shm_child_set_state(c->start->shm, c->start->number, CHILD_READY);
-	/* Without this it would look within a second, too. */
-	if (write(c->start->ready_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
-		log_warn("cannot wake the master: %s", strerror(errno));
+	wake_master(c);
 }
 
 void

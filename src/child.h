@@ -11,9 +11,11 @@
 enum { CHILD_BACKLOG = 4096 };
 
 struct conf;
+struct credential;
 struct event_base;
 struct shm;
 struct tls_server;
+struct users;
 
 /* Everything is borrowed and lives as long as the process. */
 struct child_start {
@@ -26,6 +28,8 @@ struct child_start {
 	unsigned nlisten;      /* … and how many; none for gc */
 	pid_t master;
 	int ready_fd;           /* eventfd that wakes the master when the child is ready */
+	const struct users *users; /* who may use the cache; NULL: nobody is asked for a password */
+	struct credential *const *credentials; /* one for each of server.registries; NULL: none */
 	struct tls_server *tls; /* certificate and key, read by the master; NULL: plain HTTP */
 	bool first;        /* gc: no listener of this run lives yet, so the index may be dropped */
 	unsigned failures; /* how many before it, in a row, died before they were ready */
@@ -46,6 +50,9 @@ enum child_end {
  * CHILD_END_STOP. A dead master ends the process at once. Owned by the caller. */
 struct child *child_begin(struct event_base *base, const struct child_start *start,
     void (*drain)(enum child_end why, void *arg), void *arg);
+/* Before child_begin(): gives up for good what the process has no use for, unless the configuration
+ * says otherwise (confine.h). A kernel that refuses is told of in the log. */
+void child_confine(const struct child_start *start);
 /* Says CHILD_READY in shm: the master counts the child as up. */
 void child_ready(struct child *c);
 /* Says that the process is alive, for work that keeps it from its loop for more than a second. */

@@ -33,16 +33,25 @@ cpus(void)
 	return n < 1 ? 1 : n > SHM_MAX_LISTENERS ? SHM_MAX_LISTENERS : (unsigned)n;
 }
 
+/* Of a backend without a host of its own: a default, of nothing. */
+static void
+drop_scheme(struct conf_backend *to)
+{
+	if (to->host != NULL)
+		return;
+	free(to->scheme);
+	to->scheme = NULL;
+}
+
 /* What follows from the values of a file without mistakes. */
 static void
 derive(struct conf *c)
 {
 	if (c->server.listeners == 0)
 		c->server.listeners = cpus();
-	if (c->server.default_backend.host == NULL) {
-		free(c->server.default_backend.scheme); /* a default, of nothing */
-		c->server.default_backend.scheme = NULL;
-	}
+	drop_scheme(&c->server.default_backend);
+	for (size_t i = 0; i < c->server.nrules; i++)
+		drop_scheme(&c->server.rules[i].to);
 }
 
 struct conf *
@@ -85,6 +94,19 @@ read_all(int fd, struct buf *b)
 	return true;
 }
 
+/* Who may write the configuration decides where credentials are sent. */
+static bool
+is_safe(int fd, const char *path, FILE *errors)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (st.st_mode & S_IWOTH) == 0)
+		return true;
+	fprintf(errors, "%s: anybody may write it (mode %04o), expected a file that only its owner may\n",
+	    path, (unsigned)(st.st_mode & 07777));
+	return false;
+}
+
 struct conf *
 conf_load(const char *path, FILE *errors)
 {
@@ -97,7 +119,9 @@ conf_load(const char *path, FILE *errors)
 		    strerror(errno));
 		return NULL;
 	}
-	if (read_all(fd, &b))
+	if (!is_safe(fd, path, errors))
+		;
+	else if (read_all(fd, &b))
 		c = conf_parse(path, (const char *)buf_data(&b), buf_len(&b), errors);
 	else
 		fprintf(errors, "%s: cannot be read: %s, expected a configuration file\n", path,
@@ -117,12 +141,23 @@ free_scalars(const struct conf_table *t, void *base)
 }
 
 static void
+free_list(struct conf_list *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		free(list->items[i]);
+	free(list->items);
+}
+
+static void
 free_registry(struct conf_registry *r)
 {
 	free_scalars(&conf_registry_table, r);
 	for (size_t i = 0; i < r->nhosts; i++)
 		free(r->hosts[i]);
+	for (size_t i = 0; i < r->naliases; i++)
+		free(r->aliases[i]);
 	free(r->hosts);
+	free(r->aliases);
 	free(r->name);
 }
 
@@ -137,6 +172,11 @@ conf_free(struct conf **cp)
 		free_scalars(&conf_rule_table, &c->server.rules[i]);
 	for (size_t i = 0; i < c->server.nregistries; i++)
 		free_registry(&c->server.registries[i]);
+	for (size_t i = 0; i < c->server.tls.ncertificates; i++)
+		free_scalars(&conf_certificate_table, &c->server.tls.certificates[i]);
+	free(c->server.tls.certificates);
+	free_list(&c->server.addresses);
+	free_list(&c->server.proxies);
 	free(c->server.rules);
 	free(c->server.registries);
 	free_scalars(&conf_table, c);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include <pcre2.h>
 
@@ -189,6 +190,23 @@ conf_check_address(const char *text)
 	if (wrong == NULL && *rest != ':')
 		wrong = "has no port";
 	return wrong == NULL ? check_port(rest + 1, 0) : wrong;
+}
+
+const char *
+conf_check_socket(const char *text)
+{
+	static const char unix_prefix[] = "unix:";
+	const char *path = text + strlen(unix_prefix);
+
+	if (strncmp(text, unix_prefix, strlen(unix_prefix)) != 0)
+		return conf_check_address(text);
+	if (*path != '/')
+		return "has a path that does not begin with '/'";
+	if (path[1] == '\0' || path[strlen(path) - 1] == '/')
+		return "has a path that is a folder's";
+	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+		return "has a path of more than 107 characters";
+	return strpbrk(path, " \t") != NULL ? "has a blank in its path" : NULL;
 }
 
 unsigned

@@ -14,6 +14,9 @@ const char *conf_check_host_pattern(const char *text) __attribute__((warn_unused
 /* To listen on: host:port, [v6]:port or :port; port 0 lets the system choose. */
 const char *conf_check_address(const char *text) __attribute__((warn_unused_result));
 
+/* The same, or unix:/path. */
+const char *conf_check_socket(const char *text) __attribute__((warn_unused_result));
+
 /* The highest N of a $groupN in a host pattern; 0: it has none. */
 unsigned conf_highest_group(const char *pattern);
 /* How many groups a regex captures. -1: it is none, and wrong[size] says why. */

@@ -80,14 +80,22 @@ static void print_struct(
     const struct conf_table *t, const void *base, unsigned depth, bool in_item, FILE *out);
 
 static void
-print_hosts(const struct conf_registry *r, FILE *out)
+print_list(const char *name, char *const *items, size_t n, FILE *out)
 {
-	fputs("hosts: [", out);
-	for (size_t i = 0; i < r->nhosts; i++) {
+	fprintf(out, "%s: [", name);
+	for (size_t i = 0; i < n; i++) {
 		fputs(i == 0 ? "" : ", ", out);
-		put_text(r->hosts[i], out);
+		put_text(items[i], out);
 	}
 	fputs("]\n", out);
+}
+
+static void
+print_conf_list(const struct conf_option *o, const void *base, FILE *out)
+{
+	const struct conf_list *list = (const void *)((const char *)base + o->offset);
+
+	print_list(last_part(o->path), list->items, list->n, out);
 }
 
 static void
@@ -98,6 +106,18 @@ print_rules(const struct conf *c, unsigned depth, FILE *out)
 		indent(out, depth);
 		fputs("- ", out);
 		print_struct(&conf_rule_table, &c->server.rules[i], depth + 1, true, out);
+	}
+}
+
+static void
+print_certificates(const struct conf *c, unsigned depth, FILE *out)
+{
+	fputs(c->server.tls.ncertificates == 0 ? "certificates: []\n" : "certificates:\n", out);
+	for (size_t i = 0; i < c->server.tls.ncertificates; i++) {
+		indent(out, depth);
+		fputs("- ", out);
+		print_struct(
+		    &conf_certificate_table, &c->server.tls.certificates[i], depth + 1, true, out);
 	}
 }
 
@@ -132,6 +152,8 @@ print_scalar(const struct conf_option *o, const void *field, FILE *out)
 static void
 print_struct(const struct conf_table *t, const void *base, unsigned depth, bool in_item, FILE *out)
 {
+	const struct conf_registry *registry = base; /* when the table is of one */
+
 	for (size_t i = 0; i < t->n; i++) {
 		const struct conf_option *o = &t->rows[i];
 		unsigned at =
@@ -140,11 +162,21 @@ print_struct(const struct conf_table *t, const void *base, unsigned depth, bool 
 		if (i > 0 || !in_item)
 			indent(out, at);
 		switch (o->type) {
+		case CONF_SOCKETS:
+		case CONF_NETWORKS:
+			print_conf_list(o, base, out);
+			break;
 		case CONF_HOSTS:
-			print_hosts(base, out);
+			print_list(o->path, registry->hosts, registry->nhosts, out);
+			break;
+		case CONF_NAMES:
+			print_list(o->path, registry->aliases, registry->naliases, out);
 			break;
 		case CONF_RULES:
 			print_rules(base, at, out);
+			break;
+		case CONF_CERTIFICATES:
+			print_certificates(base, at, out);
 			break;
 		case CONF_REGISTRIES:
 			print_registries(base, at, out);
@@ -166,9 +198,8 @@ conf_print(const struct conf *c, FILE *out)
 
 enum { MDOC_COLUMNS = 78 };
 
-/* Text of ours for roff: a sentence begins a line, and lines are short. */
-static void
-put_mdoc(const char *s, FILE *out)
+void
+conf_put_mdoc(const char *s, FILE *out)
 {
 	size_t column = 0;
 	bool ended = false; /* the last word ended a sentence */
@@ -203,7 +234,7 @@ print_mdoc_row(const struct conf_option *o, const char *prefix, FILE *out)
 	else
 		text = xasprintf("%s Takes %s.", o->about, expected);
 	fprintf(out, ".It Cm %s%s\n", prefix, o->path);
-	put_mdoc(text, out);
+	conf_put_mdoc(text, out);
 	free(text);
 	free(expected);
 }
@@ -215,6 +246,8 @@ print_mdoc_table(const struct conf_table *t, const char *prefix, FILE *out)
 		print_mdoc_row(&t->rows[i], prefix, out);
 		if (t->rows[i].type == CONF_RULES)
 			print_mdoc_table(&conf_rule_table, "server.upstreamRules[].", out);
+		else if (t->rows[i].type == CONF_CERTIFICATES)
+			print_mdoc_table(&conf_certificate_table, "server.tls.certificates[].", out);
 		else if (t->rows[i].type == CONF_REGISTRIES)
 			print_mdoc_table(&conf_registry_table, "server.registries.NAME.", out);
 	}

@@ -7,8 +7,11 @@
 
 #include "conf_check.h"
 #include "conf_host.h"
+#include "conf_routes.h"
 #include "conf_table.h"
 #include "conf_value.h"
+#include "registry.h"
+#include "route.h"
 #include "xalloc.h"
 
 /* One walk: a table and the struct that it fills. */
@@ -133,6 +136,18 @@ note_kind(const struct walk *w, const struct conf_option *o, const struct conf_n
 	free(expected);
 }
 
+/* Of a list or map that may be left empty. False: there is nothing to read, and what is wrong was said. */
+static bool
+is_given(const struct walk *w, const struct conf_option *o, const struct conf_node *n,
+    enum conf_node_kind kind)
+{
+	if (n->bad || n->null)
+		return false;
+	if (n->kind != kind)
+		note_kind(w, o, n);
+	return n->kind == kind;
+}
+
 static void
 read_scalar(
     const struct walk *w, const struct conf_option *o, const struct conf_node *n, void *field)
@@ -189,6 +204,42 @@ count_children(const struct conf_node *n)
 	return count;
 }
 
+/* --- lists ----------------------------------------------------------------------------------- */
+
+/* What the items of a list are; its path is the list's. */
+static struct conf_option
+row_of_items(const struct conf_option *o, enum conf_type type)
+{
+	return (struct conf_option){.path = o->path, .type = type};
+}
+
+/* With `one_alone` there must be something in it, and an item may stand by itself. */
+static void
+read_list(const struct walk *w, const struct conf_option *o, enum conf_type type, bool one_alone,
+    const struct conf_node *n)
+{
+	struct conf_list *list = field_of(w, o);
+	const struct conf_option row = row_of_items(o, type);
+
+	if (n->bad)
+		return;
+	if (n->kind == CONF_SCALAR && one_alone) {
+		list->items = xcalloc(1, sizeof(*list->items));
+		read_scalar(w, &row, n, &list->items[list->n++]);
+		return;
+	}
+	if (n->kind != CONF_LIST || n->null) {
+		note_kind(w, o, n);
+		return;
+	}
+	if (n->first == NULL && one_alone)
+		conf_error(w->errors, n->at, "%s%s: an empty list, expected at least one",
+		    w->label, o->path);
+	list->items = xcalloc(count_children(n) + 1, sizeof(*list->items));
+	for (const struct conf_node *item = n->first; item != NULL; item = item->next)
+		read_scalar(w, &row, item, &list->items[list->n++]);
+}
+
 /* --- server.upstreamRules -------------------------------------------------------------------- */
 
 static void
@@ -213,12 +264,8 @@ read_rules(const struct walk *w, const struct conf_option *o, const struct conf_
 {
 	struct conf *c = w->base;
 
-	if (n->bad || n->null)
+	if (!is_given(w, o, n, CONF_LIST))
 		return;
-	if (n->kind != CONF_LIST) {
-		note_kind(w, o, n);
-		return;
-	}
 	c->server.rules = xcalloc(count_children(n), sizeof(*c->server.rules));
 	for (const struct conf_node *item = n->first; item != NULL; item = item->next) {
 		read_rule(w, item, &c->server.rules[c->server.nrules], c->server.nrules);
@@ -243,13 +290,16 @@ read_hosts(const struct walk *w, const struct conf_option *o, const struct conf_
 	if (n->first == NULL)
 		conf_error(w->errors, n->at, "%shosts: an empty list, expected at least one host",
 		    w->label);
+	if (count_children(n) > REGISTRY_MAX_HOSTS)
+		conf_error(w->errors, n->at, "%shosts: %zu hosts, expected at most %d", w->label,
+		    count_children(n), REGISTRY_MAX_HOSTS);
 	r->hosts = xcalloc(count_children(n), sizeof(*r->hosts));
 	for (const struct conf_node *item = n->first; item != NULL; item = item->next)
 		read_scalar(w, &row, item, &r->hosts[r->nhosts++]);
 }
 
-/* The name is what `ns` and path prefixes say, and stands for the host when no other is given. */
-static void
+/* A name is what `ns` and path prefixes say, and stands for the host when no other is given. */
+static bool
 check_registry_name(const struct walk *w, const struct conf_node *key)
 {
 	const char *wrong = conf_check_host(key->text);
@@ -261,6 +311,24 @@ check_registry_name(const struct walk *w, const struct conf_node *key)
 		    "server.registries: the name `%.*s` %s, expected a "
 		    "name such as docker.io or registry.example:5000",
 		    conf_shown(key->text), key->text, wrong);
+	return wrong == NULL;
+}
+
+static void
+read_names(const struct walk *w, const struct conf_option *o, const struct conf_node *n)
+{
+	struct conf_registry *r = w->base;
+
+	if (!is_given(w, o, n, CONF_LIST))
+		return;
+	r->aliases = xcalloc(count_children(n), sizeof(*r->aliases));
+	for (const struct conf_node *item = n->first; item != NULL; item = item->next)
+		if (item->bad)
+			continue;
+		else if (item->kind != CONF_SCALAR || item->null)
+			note_kind(w, o, item);
+		else if (check_registry_name(w, item))
+			r->aliases[r->naliases++] = xstrdup(item->text);
 }
 
 static void
@@ -271,11 +339,31 @@ read_registry(const struct walk *w, const struct conf_node *key, struct conf_reg
 	const struct walk inner = {w->errors, w->arena, &conf_registry_table, r, label};
 
 	r->name = xstrdup(key->text);
-	check_registry_name(w, key);
+	(void)check_registry_name(w, key);
 	read_struct(&inner, key->value);
 	if (r->hosts == NULL) {
+		bool hub = strcmp(route_plain_name(r->name), "docker.io") == 0;
+
 		r->hosts = xcalloc(1, sizeof(*r->hosts));
-		r->hosts[r->nhosts++] = xstrdup(r->name);
+		r->hosts[r->nhosts++] = xstrdup(hub ? "registry-1.docker.io" : r->name);
+	}
+}
+
+/* Nothing may be the name of two: of those before it, and of itself. */
+static void
+check_names_taken(const struct walk *w, const struct conf_node *key, const struct conf *c)
+{
+	const struct conf_registry *r = &c->server.registries[c->server.nregistries - 1];
+
+	for (size_t i = 0; i <= r->naliases; i++) {
+		const char *name = i == 0 ? r->name : r->aliases[i - 1];
+		const struct conf_registry *other = conf_registry_called(c, name);
+
+		if (other != NULL && other != r)
+			conf_error(w->errors, key->at,
+			    "server.registries: `%.*s` is a name of `%.*s` too, expected names that "
+			    "differ",
+			    conf_shown(name), name, conf_shown(other->name), other->name);
 	}
 }
 
@@ -284,16 +372,35 @@ read_registries(const struct walk *w, const struct conf_option *o, const struct 
 {
 	struct conf *c = w->base;
 
-	if (n->bad || n->null)
+	if (!is_given(w, o, n, CONF_MAP))
 		return;
-	if (n->kind != CONF_MAP) {
-		note_kind(w, o, n);
-		return;
-	}
 	c->server.registries = xcalloc(count_children(n), sizeof(*c->server.registries));
 	for (const struct conf_node *key = n->first; key != NULL; key = key->next)
-		if (!key->bad)
+		if (!key->bad) {
 			read_registry(w, key, &c->server.registries[c->server.nregistries++]);
+			check_names_taken(w, key, c);
+		}
+}
+
+/* --- server.tls.certificates ------------------------------------------------------------------ */
+
+static void
+read_certificates(const struct walk *w, const struct conf_option *o, const struct conf_node *n)
+{
+	struct conf *c = w->base;
+
+	if (!is_given(w, o, n, CONF_LIST))
+		return;
+	c->server.tls.certificates =
+	    xcalloc(count_children(n), sizeof(*c->server.tls.certificates));
+	for (const struct conf_node *item = n->first; item != NULL; item = item->next) {
+		size_t number = c->server.tls.ncertificates++;
+		const struct walk inner = {w->errors, w->arena, &conf_certificate_table,
+		    &c->server.tls.certificates[number],
+		    arena_printf(w->arena, "server.tls.certificates[%zu].", number)};
+
+		read_struct(&inner, item);
+	}
 }
 
 /* --- sections -------------------------------------------------------------------------------- */
@@ -308,8 +415,20 @@ read_option(const struct walk *w, const struct conf_option *o, const struct conf
 	case CONF_REGISTRIES:
 		read_registries(w, o, value);
 		break;
+	case CONF_SOCKETS:
+		read_list(w, o, CONF_SOCKET, true, value);
+		break;
+	case CONF_NETWORKS:
+		read_list(w, o, CONF_NETWORK, false, value);
+		break;
+	case CONF_CERTIFICATES:
+		read_certificates(w, o, value);
+		break;
 	case CONF_HOSTS:
 		read_hosts(w, o, value);
+		break;
+	case CONF_NAMES:
+		read_names(w, o, value);
 		break;
 	default:
 		read_scalar(w, o, value, field_of(w, o));

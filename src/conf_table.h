@@ -19,12 +19,19 @@ enum conf_type {
 	CONF_RATE,         /* [uint64_t] bytes a second */
 	CONF_DURATION,     /* [uint64_t] milliseconds */
 	CONF_ADDRESS,      /* [char *] to listen on: host:port, [v6]:port or :port */
+	CONF_SOCKET,       /* [char *] the same, or unix:/path */
+	CONF_NETWORK,      /* [char *] 10.0.0.0/8, an IP address, or unix */
+	CONF_MODE,         /* [unsigned] of a file */
 	CONF_HOST,         /* [char *] of a registry: host[:port] */
 	CONF_HOST_PATTERN, /* [char *] the same, and may hold $group1 to $group9 */
 	CONF_REGEX,        /* [char *] */
 	/* Not scalars: conf_read.c and conf_print.c know what they are made of. */
+	CONF_SOCKETS,    /* [struct conf_list], or one of them alone */
+	CONF_NETWORKS,   /* [struct conf_list] */
 	CONF_HOSTS,      /* struct conf_registry's hosts */
+	CONF_NAMES,      /* its aliases */
 	CONF_RULES,      /* struct conf's server.rules, each by conf_rule_table */
+	CONF_CERTIFICATES, /* struct conf's server.tls.certificates, each by conf_certificate_table */
 	CONF_REGISTRIES, /* struct conf's server.registries, each by conf_registry_table */
 };
 
@@ -48,6 +55,7 @@ struct conf_table {
 extern const struct conf_table conf_table;          /* struct conf */
 extern const struct conf_table conf_rule_table;     /* struct conf_rule */
 extern const struct conf_table conf_registry_table; /* struct conf_registry */
+extern const struct conf_table conf_certificate_table; /* struct conf_certificate */
 
 /* The row of this path; NULL: there is none. */
 const struct conf_option *conf_table_find(const struct conf_table *t, const char *path);

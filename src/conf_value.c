@@ -9,6 +9,7 @@
 #include "conf_host.h"
 #include "conf_units.h"
 #include "log.h"
+#include "network.h"
 #include "xalloc.h"
 
 typedef bool read_fn(
@@ -50,6 +51,14 @@ read_address(
 {
 	(void)o;
 	return read_checked(text, field, wrong, conf_check_address(text));
+}
+
+static bool
+read_socket(
+    const struct conf_option *o, const char *text, void *field, char wrong[CONF_WRONG_SIZE])
+{
+	(void)o;
+	return read_checked(text, field, wrong, conf_check_socket(text));
 }
 
 static bool
@@ -135,6 +144,29 @@ read_number(const struct conf_option *o, const char *text, void *field, char wro
 }
 
 static bool
+read_network(
+    const struct conf_option *o, const char *text, void *field, char wrong[CONF_WRONG_SIZE])
+{
+	struct network unused;
+
+	(void)o;
+	return read_checked(text, field, wrong, network_parse(text, &unused));
+}
+
+static bool
+read_mode(const struct conf_option *o, const char *text, void *field, char wrong[CONF_WRONG_SIZE])
+{
+	size_t n = strlen(text);
+
+	if (n < 1 || n > 5 || strspn(text, "01234567") != n)
+		return say(wrong, "is no octal number");
+	if (!in_limits(o, strtoul(text, NULL, 8), NULL, wrong))
+		return false;
+	*(unsigned *)field = (unsigned)strtoul(text, NULL, 8);
+	return true;
+}
+
+static bool
 read_u64(const struct conf_option *o, const char *text, void *field, char wrong[CONF_WRONG_SIZE])
 {
 	uint64_t value = 0;
@@ -177,6 +209,18 @@ write_number(const void *field)
 }
 
 static char *
+write_mode(const void *field)
+{
+	return xasprintf("%04o", *(const unsigned *)field);
+}
+
+static char *
+format_mode(uint64_t value)
+{
+	return xasprintf("%04o", (unsigned)value);
+}
+
+static char *
 write_size(const void *field)
 {
 	return conf_format_size(*(const uint64_t *)field);
@@ -207,6 +251,10 @@ struct type {
 	const char *expected;
 };
 
+#define NETWORK_EXPECTED "a network such as 10.0.0.0/8, fd00::/8 or 10.0.0.1, or unix"
+#define SOCKET_EXPECTED \
+	"an address such as 0.0.0.0:7000, [::1]:7000, :7000 or unix:/run/registry-cache/socket"
+
 static const struct type types[] = {
     [CONF_STRING] = {read_string, write_string, NULL, "a name"},
     [CONF_PATH] = {read_string, write_string, NULL, "a path"},
@@ -219,6 +267,11 @@ static const struct type types[] = {
     [CONF_DURATION] = {read_u64, write_duration, conf_format_duration, "a duration such as 1m30s"},
     [CONF_ADDRESS] = {read_address, write_string, NULL,
 	"an address such as 0.0.0.0:7000, [::1]:7000 or :7000"},
+    [CONF_SOCKET] = {read_socket, write_string, NULL, SOCKET_EXPECTED},
+    [CONF_SOCKETS] = {NULL, NULL, NULL, SOCKET_EXPECTED ", or a list of them"},
+    [CONF_NETWORK] = {read_network, write_string, NULL, NETWORK_EXPECTED},
+    [CONF_NETWORKS] = {NULL, NULL, NULL, "a list of networks such as [10.0.0.0/8, unix]"},
+    [CONF_MODE] = {read_mode, write_mode, format_mode, "the mode of a file"},
     [CONF_HOST] = {read_host, write_string, NULL,
 	"a host such as registry.example or registry.example:5000"},
     [CONF_HOST_PATTERN] = {read_pattern, write_string, NULL,
@@ -226,7 +279,9 @@ static const struct type types[] = {
     [CONF_REGEX] = {read_regex, write_string, NULL, "a regular expression (PCRE2)"},
     [CONF_HOSTS] = {NULL, NULL, NULL,
 	"a list of hosts such as [registry.example, registry.example:5000]"},
+    [CONF_NAMES] = {NULL, NULL, NULL, "a list of names such as [hub, registry.example:5000]"},
     [CONF_RULES] = {NULL, NULL, NULL, "a list of rules"},
+    [CONF_CERTIFICATES] = {NULL, NULL, NULL, "a list of certificates with their keys"},
     [CONF_REGISTRIES] = {NULL, NULL, NULL, "a map of registries by their names"},
 };
 

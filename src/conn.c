@@ -1,4 +1,4 @@
-/* Client connections: events, reading ahead, sending, closing. Limits of time are kept by one
+/* Client connections: events, reading ahead, closing. Limits of time are kept by one
  * sweep over all connections four times a second, which costs less than a timer each. */
 #include "conn.h"
 
@@ -7,15 +7,13 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <event2/event.h>
-#include <event2/event_struct.h>
 
 #include "clock.h"
+#include "conn_private.h"
 #include "log.h"
 #include "tls.h"
 #include "xalloc.h"
@@ -23,51 +21,10 @@
 enum {
 	SWEEP_MS = 250,
 	LINGER_MS = 2000,
-	READ_BYTES = 65536,
-	TLS_BYTES = 65536,
 	LINGER_READS = 16, /* blocks that a lingering client may still send at a time */
 };
 
-struct conn {
-	LIST_ENTRY(conn) link;
-	struct conns *set;
-	struct tls *tls;
-	void *user;
-	struct buf in, out;
-	size_t out_first; /* bytes of `out` that go before the file range */
-	uint64_t file_offset, file_left;
-	uint64_t phase_since, moved; /* clock_ms: when the phase began, when a byte last went out */
-	const char *finish_reason;   /* set: close when all is sent */
-	int fd, file_fd;
-	uint8_t phase;
-	bool reading, write_armed, kicked, shut;
-	struct event read_event, write_event;
-	char address[CONN_ADDRESS_SIZE];
-};
-
-LIST_HEAD(conn_list, conn);
-
-struct conns {
-	struct event_base *base;
-	struct conn_hooks hooks;
-	struct conn_limits limits;
-	struct conn_list open, closed;
-	struct event *sweep, *reap;
-	unsigned count;
-	void *user;
-	unsigned char scratch[READ_BYTES];
-};
-
-const char *
-conn_phase_name(enum conn_phase p)
-{
-	static const char *const names[] = {"idle", "reading", "busy", "linger", "closed"};
-
-	return names[p];
-}
-
-/* --- the two ways of moving bytes
- * ---------------------------------------------------------------- */
+/* --- receiving ------------------------------------------------------------------------------- */
 
 /* As tls_read(): bytes, 0 at the end, TLS_WANT_…, TLS_BROKEN. */
 static ssize_t
@@ -85,57 +42,7 @@ move_in(struct conn *c, void *p, size_t n)
 	return errno == EAGAIN ? TLS_WANT_READ : TLS_BROKEN;
 }
 
-static ssize_t
-move_out(struct conn *c, const void *p, size_t n, bool more)
-{
-	ssize_t sent;
-
-	if (c->tls != NULL)
-		return tls_write(c->tls, p, n);
-	do
-		sent = send(c->fd, p, n, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
-	while (sent < 0 && errno == EINTR);
-	if (sent >= 0)
-		return sent;
-	return errno == EAGAIN ? TLS_WANT_WRITE : TLS_BROKEN;
-}
-
-/* A file range over TLS goes through memory; the same bytes are read again after a partial
- * write. */
-static ssize_t
-move_file_tls(struct conn *c, size_t n)
-{
-	static unsigned char block[TLS_BYTES];
-	ssize_t got =
-	    pread(c->file_fd, block, n < sizeof(block) ? n : sizeof(block), (off_t)c->file_offset);
-
-	return got <= 0 ? TLS_BROKEN : tls_write(c->tls, block, (size_t)got);
-}
-
-static ssize_t
-move_file(struct conn *c, size_t n)
-{
-	off_t offset = (off_t)c->file_offset;
-	ssize_t sent;
-
-	if (c->tls != NULL)
-		return move_file_tls(c, n);
-	do
-		sent = sendfile(c->fd, c->file_fd, &offset, n);
-	while (sent < 0 && errno == EINTR);
-	if (sent > 0)
-		return sent;
-	if (sent < 0 && errno == EAGAIN)
-		return TLS_WANT_WRITE;
-	if (sent == 0 || (errno != EPIPE && errno != ECONNRESET))
-		log_warn("conn %s: sendfile at %llu: %s", c->address,
-		    (unsigned long long)c->file_offset,
-		    sent == 0 ? "the file is shorter than it was" : strerror(errno));
-	return TLS_BROKEN;
-}
-
-/* --- set
- * ----------------------------------------------------------------------------------------- */
+/* --- set -------------------------------------------------------------------------------------- */
 
 static void
 reap(evutil_socket_t fd, short what, void *arg)
@@ -207,6 +114,7 @@ conns_new(struct event_base *base, const struct conn_hooks *hooks, const struct 
 	s->limits = *limits;
 	LIST_INIT(&s->open);
 	LIST_INIT(&s->closed);
+	conn_limits_init(s);
 	s->reap = event_new(base, -1, 0, reap, s);
 	s->sweep = event_new(base, -1, EV_PERSIST, sweep, s);
 	if (s->reap == NULL || s->sweep == NULL || event_add(s->sweep, &every) != 0)
@@ -233,6 +141,7 @@ conns_free(struct conns **sp)
 	reap(-1, 0, s);
 	event_free(s->sweep);
 	event_free(s->reap);
+	conn_limits_free(s);
 	free(s);
 	*sp = NULL;
 }
@@ -254,8 +163,7 @@ conns_each(struct conns *s, void (*each)(struct conn *c, void *arg), void *arg)
 	}
 }
 
-/* --- events
- * -------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 static void
 want_read(struct conn *c, bool on)
@@ -270,8 +178,8 @@ want_read(struct conn *c, bool on)
 }
 
 /* Stays armed over the turns of a long body, which saves two system calls a turn. */
-static void
-want_write(struct conn *c, bool on)
+void
+conn_want_write(struct conn *c, bool on)
 {
 	if (c->write_armed == on)
 		return;
@@ -321,7 +229,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	if (n == TLS_WANT_READ)
 		return;
 	if (n == TLS_WANT_WRITE) {
-		want_write(c, true);
+		conn_want_write(c, true);
 		return;
 	}
 	if (n <= 0) {
@@ -348,12 +256,11 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	if (c->phase != CONN_LINGER)
 		c->set->hooks.drained(c);
 	if (c->phase != CONN_CLOSED && !conn_has_output(c) && !c->kicked)
-		want_write(c, false);
+		conn_want_write(c, false);
 	c->kicked = false;
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 struct conn *
 conn_new(struct conns *s, int fd, struct tls *tls, const struct sockaddr *peer)
@@ -373,6 +280,7 @@ conn_new(struct conns *s, int fd, struct tls *tls, const struct sockaddr *peer)
 	event_assign(&c->read_event, s->base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	event_assign(&c->write_event, s->base, fd, EV_WRITE | EV_PERSIST, on_writable, c);
 	LIST_INSERT_HEAD(&s->open, c, link);
+	conn_note_phase(c);
 	s->count++;
 	want_read(c, true);
 	return c;
@@ -388,6 +296,7 @@ conn_close(struct conn *c, const char *reason)
 	c->phase = CONN_CLOSED;
 	event_del(&c->read_event);
 	event_del(&c->write_event);
+	conn_forget(c);
 	c->set->hooks.gone(c, reason);
 	tls_free(&c->tls);
 	close(c->fd);
@@ -419,6 +328,7 @@ conn_set_phase(struct conn *c, enum conn_phase p)
 		return;
 	c->phase = (uint8_t)p;
 	c->phase_since = clock_ms();
+	conn_note_phase(c);
 	if (p == CONN_IDLE) { /* an idle connection owns no buffers */
 		if (buf_len(&c->in) == 0)
 			buf_free(&c->in);
@@ -439,137 +349,51 @@ conn_address(const struct conn *c)
 	return c->address;
 }
 
+void
+conn_set_secure(struct conn *c)
+{
+	c->secure = true;
+}
+
+bool
+conn_is_secure(const struct conn *c)
+{
+	return c->secure || c->tls != NULL;
+}
+
+const struct tls *
+conn_tls(const struct conn *c)
+{
+	return c->tls;
+}
+
 struct buf *
 conn_input(struct conn *c)
 {
 	return &c->in;
 }
 
+size_t
+conn_seen(const struct conn *c)
+{
+	return c->seen;
+}
+
+void
+conn_set_seen(struct conn *c, size_t n)
+{
+	c->seen = n;
+}
+
 void
 conn_consumed(struct conn *c)
 {
+	c->seen = 0;
 	if (c->phase != CONN_CLOSED && buf_len(&c->in) < c->set->limits.input_bytes)
 		want_read(c, true);
 }
 
-/* --- output
- * -------------------------------------------------------------------------------------- */
-
-struct buf *
-conn_output(struct conn *c)
-{
-	if (!conn_has_output(c))
-		c->moved = clock_ms();
-	return &c->out;
-}
-
-void
-conn_send(struct conn *c, const void *p, size_t n)
-{
-	if (c->phase != CONN_CLOSED)
-		buf_append(conn_output(c), p, n);
-}
-
-void
-conn_send_file(struct conn *c, int fd, uint64_t offset, uint64_t n)
-{
-	if (c->file_left > 0)
-		panic("conn: a second file range before the first was sent");
-	if (!conn_has_output(c))
-		c->moved = clock_ms();
-	c->out_first = buf_len(&c->out);
-	c->file_fd = fd;
-	c->file_offset = offset;
-	c->file_left = n;
-}
-
-bool
-conn_has_output(const struct conn *c)
-{
-	return buf_len(&c->out) > 0 || c->file_left > 0;
-}
-
-bool
-conn_sends_file(const struct conn *c)
-{
-	return c->file_left > 0;
-}
-
-/* One piece of what is next in line. *full: the socket took less than it was offered, so it takes
- * no more now. */
-static ssize_t
-send_piece(struct conn *c, bool *full)
-{
-	size_t memory = c->file_left > 0 ? c->out_first : buf_len(&c->out);
-	size_t file = c->file_left < CONN_TURN_BYTES ? (size_t)c->file_left : CONN_TURN_BYTES;
-	ssize_t n;
-
-	if (memory > 0) {
-		n = move_out(c, buf_data(&c->out), memory, c->file_left > 0);
-		if (n > 0) {
-			buf_consume(&c->out, (size_t)n);
-			c->out_first -= c->file_left > 0 ? (size_t)n : 0;
-		}
-		return n;
-	}
-	n = move_file(c, file);
-	*full = c->tls == NULL && n < (ssize_t)file;
-	if (n > 0) {
-		c->file_offset += (uint64_t)n;
-		c->file_left -= (uint64_t)n;
-	}
-	return n;
-}
-
-static void
-all_sent(struct conn *c)
-{
-	if (c->phase != CONN_LINGER || c->shut)
-		return;
-	c->shut = true;
-	c->phase_since = clock_ms();
-	if (c->tls == NULL && shutdown(c->fd, SHUT_WR) == 0)
-		return;
-	conn_close(c, c->finish_reason);
-}
-
-void
-conn_kick(struct conn *c)
-{
-	if (c->phase == CONN_CLOSED)
-		return;
-	c->kicked = true;
-	want_write(c, true);
-}
-
-bool
-conn_flush(struct conn *c)
-{
-	size_t turn = 0;
-	bool full = false;
-
-	while (c->phase != CONN_CLOSED && conn_has_output(c)) {
-		ssize_t n = turn < CONN_TURN_BYTES && !full ? send_piece(c, &full) : TLS_WANT_WRITE;
-
-		if (n == TLS_WANT_WRITE || n == TLS_WANT_READ) {
-			want_write(c, true);
-			return false;
-		}
-		if (n <= 0) {
-			conn_close(c, "client connection broke");
-			return false;
-		}
-		turn += (size_t)n;
-		c->moved = clock_ms();
-	}
-	if (c->phase == CONN_CLOSED)
-		return false;
-	all_sent(c);
-	return c->phase != CONN_CLOSED;
-}
-
-/* --- the user's pointers
- * -------------------------------------------------------------------------- */
+/* --- the user's pointers ---------------------------------------------------------------------- */
 
 void
 conn_set_user(struct conn *c, void *user)

@@ -23,6 +23,7 @@
 
 struct conn;
 struct event_base;
+struct shm;
 struct sockaddr;
 struct tls;
 
@@ -33,10 +34,14 @@ enum { CONN_TURN_BYTES = 2 << 20, CONN_ADDRESS_SIZE = 64 };
 enum conn_phase { CONN_IDLE, CONN_READING, CONN_BUSY, CONN_LINGER, CONN_CLOSED };
 const char *conn_phase_name(enum conn_phase p);
 
+/* A reason (compared by its address). */
+extern const char conn_file_unreadable[];
+
 /* All run from the event loop; each may close the connection. */
 struct conn_hooks {
 	void (*input)(struct conn *c);   /* bytes came: conn_input() */
 	void (*drained)(struct conn *c); /* all output was handed to the kernel */
+	/* conn_file_unreadable: what was to be sent could not be read. */
 	void (*gone)(struct conn *c, const char *reason); /* it was closed: forget it. Called once. */
 };
 
@@ -46,6 +51,8 @@ struct conns;
 struct conn_limits {
 	uint64_t keep_alive_ms, io_timeout_ms;
 	size_t input_bytes; /* received and not yet consumed; more is left in the socket */
+	struct shm *shm;    /* for what all listeners count together; NULL: without */
+	uint64_t bandwidth; /* bytes a second to one client, by its address; 0: no limit */
 };
 
 /* Owned by the caller. */
@@ -59,8 +66,16 @@ void conns_each(struct conns *s, void (*each)(struct conn *c, void *arg), void *
 /* From now on no connection may be idle for longer than this. */
 void conns_limit_idle(struct conns *s, uint64_t keep_alive_ms);
 
+/* There is no room for more: closes the connection that has waited longest for a request. False:
+ * none has waited for long enough to be closed. */
+bool conns_evict(struct conns *s) __attribute__((warn_unused_result));
+
 /* Takes fd and tls (NULL: plain). Owned by `s` until it is closed. */
 struct conn *conn_new(struct conns *s, int fd, struct tls *tls, const struct sockaddr *peer);
+/* Its client speaks TLS to a load balancer that we believe. */
+void conn_set_secure(struct conn *c);
+/* The client speaks TLS: to us, or to that load balancer. */
+bool conn_is_secure(const struct conn *c);
 /* Closes now; `reason` is a static text for the log. The struct stays readable until the loop
  * comes round. */
 void conn_close(struct conn *c, const char *reason);
@@ -69,11 +84,20 @@ void conn_finish(struct conn *c, const char *reason);
 
 void conn_set_phase(struct conn *c, enum conn_phase p);
 enum conn_phase conn_get_phase(const struct conn *c);
-/* A socket's address as text, without its port; "-" for other families than IP. */
+/* A socket's address as text, without its port; "unix" for a Unix socket's. */
 void conn_address_text(const struct sockaddr *peer, char text[CONN_ADDRESS_SIZE]);
 /* The client's address as text, without its port. */
 const char *conn_address(const struct conn *c);
+/* NULL: plain. Borrowed. */
+const struct tls *conn_tls(const struct conn *c);
 
+/* The client as a key of shm_rate.h; all zero when the set has no shm. */
+const uint8_t *conn_client(struct conn *c);
+
+/* The user's note of how many bytes of the input it has looked at in vain; 0 after
+ * conn_consumed(). */
+size_t conn_seen(const struct conn *c);
+void conn_set_seen(struct conn *c, size_t n);
 /* What was received; the user consumes it (buf_consume), then says so, so that reading may go
  * on. */
 struct buf *conn_input(struct conn *c);

@@ -24,7 +24,7 @@ const char *
 fill_phase_name(enum fill_phase p)
 {
 	static const char *const names[] = {
-	    "queued", "adopt", "rehash", "fetch", "follow", "ended"};
+	    "queued", "adopt", "rehash", "fetch", "decode", "follow", "ended"};
 
 	return names[p];
 }
@@ -38,8 +38,7 @@ fill_end_name(enum fill_end e)
 	return names[e];
 }
 
-/* --- the table
- * ----------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static struct fill *
 find(struct fills *fs, const struct digest *d)
@@ -124,8 +123,7 @@ fill_ended(struct fill *f, enum fill_end end)
 		fill_free(f);
 }
 
-/* --- clients
- * ------------------------------------------------------------------------------------- */
+/* --- clients ---------------------------------------------------------------------------------- */
 
 void
 fill_tell(struct fill *f)
@@ -237,7 +235,7 @@ fill_join(struct fills *fs, const struct fill_want *want, fill_changed_fn *chang
 		return result;
 	*client = add_client(f, want, origin, changed, arg);
 	if (f->phase == PHASE_QUEUED && origin)
-		lead_try(f);
+		lead_try(fs);
 	else if (f->phase == PHASE_FOLLOW)
 		follow_update(f);
 	fill_tell(f);
@@ -268,6 +266,13 @@ fill_leave(struct fill_client **client)
 		fill_ended(f, FILL_END_AGAIN);
 }
 
+uint64_t
+fill_announced(const struct fill *f)
+{
+	return f->coding == CODING_NONE || f->verified ? f->bytes : 0;
+}
+
+/* A file without a record may be anything: nobody is sent a byte of it before all was hashed. */
 static uint64_t
 readable(const struct fill *f)
 {
@@ -275,6 +280,8 @@ readable(const struct fill *f)
 
 	if (f->verified)
 		return f->bytes;
+	if (f->phase == PHASE_ADOPT || f->coding != CODING_NONE)
+		return 0;
 	if (f->size < 0)
 		return f->bytes > held ? f->bytes - held : 0;
 	limit = (uint64_t)f->size > held ? (uint64_t)f->size - held : 0;
@@ -289,6 +296,15 @@ is_fault_of_source(const struct fill *f)
 	    f->end == FILL_END_DIGEST || f->end == FILL_END_REFUSED;
 }
 
+/* A large file that is hashed before it is served, here or in the listener that is followed: who has
+ * waited for so long is passed through, and the hashing goes on. */
+static bool
+hashes_too_long(const struct fill *f)
+{
+	return (f->phase == PHASE_ADOPT || (f->phase == PHASE_FOLLOW && f->hashing)) &&
+	    clock_ms() - f->since > f->fills->c.queue_timeout_ms;
+}
+
 /* A refusal of the leader's credentials says nothing of another client's, and a fault of its
  * upstream nothing of another upstream; but whose own credentials could not go on does not lead
  * again. */
@@ -297,6 +313,8 @@ end_for(const struct fill_client *c)
 {
 	const struct fill *f = c->fill;
 
+	if (f->end == FILL_END_NONE && hashes_too_long(f))
+		return FILL_END_UNCACHED;
 	if (f->end == FILL_END_REFUSED && !c->origin && f->refusal != NULL &&
 	    f->refusal->status < 500)
 		return FILL_END_AGAIN;
@@ -317,6 +335,7 @@ fill_look(const struct fill_client *c, struct fill_status *s)
 
 	s->end = end_for(c);
 	s->leading = c->origin;
+	s->own = c->origin && !f->inherited;
 	s->resumed = f->resumed;
 	s->size = allowed ? f->size : -1;
 	s->readable = allowed && f->fd >= 0 ? readable(f) : 0;
@@ -324,6 +343,7 @@ fill_look(const struct fill_client *c, struct fill_status *s)
 	s->device = f->device;
 	s->inode = f->inode;
 	s->media_type = f->media_type;
+	s->why = f->why;
 }
 
 struct registry_call *
@@ -352,8 +372,7 @@ fill_refusal(const struct fill_client *c)
 	return c->fill->refusal;
 }
 
-/* --- turns of the loop
- * ---------------------------------------------------------------------------- */
+/* --- turns of the loop ------------------------------------------------------------------------ */
 
 static void
 do_work(evutil_socket_t fd, short what, void *arg)
@@ -366,6 +385,10 @@ do_work(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	for (f = TAILQ_FIRST(&fs->all); f != NULL; f = next) {
 		next = TAILQ_NEXT(f, all);
+		if (f->phase == PHASE_DECODE && !space_waits(f)) {
+			more = true;
+			decode_step(f);
+		}
 		if (f->phase != PHASE_ADOPT && f->phase != PHASE_REHASH)
 			continue;
 		more = true;
@@ -388,9 +411,10 @@ fills_wake(struct fills *fs)
 		next = TAILQ_NEXT(f, all);
 		if (f->phase == PHASE_FOLLOW)
 			follow_update(f);
-		else if (f->phase == PHASE_QUEUED)
-			lead_try(f);
+		else if (space_waits(f))
+			space_retry(f);
 	}
+	lead_try(fs);
 }
 
 static void
@@ -406,14 +430,18 @@ sweep(evutil_socket_t fd, short what, void *arg)
 	for (f = TAILQ_FIRST(&fs->all); f != NULL; f = next) {
 		next = TAILQ_NEXT(f, all);
 		if (f->has_lease && say_alive) /* a slow upstream is not a dead leader */
-			shm_fill_progress(fs->c.shm, f->ref, f->bytes);
-		if (f->phase == PHASE_QUEUED && now - f->since > fs->c.queue_timeout_ms)
+			shm_fill_progress(fs->c.shm, f->ref, fill_announced(f));
+		if (hashes_too_long(f))
+			fill_tell(f);
+		if (f->phase == PHASE_QUEUED && now - f->since > fs->c.queue_timeout_ms) {
+			fill_measure_wait(f, false);
 			lead_abort(f, FILL_END_BUSY);
-		else if (f->phase == PHASE_QUEUED)
-			lead_try(f);
-		else if (f->phase == PHASE_FOLLOW && !lease_live(fs->c.shm, &f->lease, now))
+		} else if (f->phase == PHASE_FOLLOW && !lease_live(fs->c.shm, &f->lease, now))
 			follow_update(f);
+		else if (space_waits(f))
+			space_retry(f);
 	}
+	lead_try(fs);
 }
 
 struct fills *

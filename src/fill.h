@@ -8,7 +8,8 @@
  *   QUEUED    wants a slot of the fill table (server.workers)    ADOPT, REHASH, FETCH; ENDED: busy, again
  *   ADOPT     hashes an object file that has no record           ENDED: done; FETCH when it is corrupt
  *   REHASH    hashes the prefix inherited from a dead leader     FETCH; ENDED: done when it was all there
- *   FETCH     a transfer runs, or waits to be tried again        ENDED: any
+ *   FETCH     a transfer runs, or waits to be tried again        DECODE; ENDED: any
+ *   DECODE    decodes what an upstream encoded                   ENDED: done, wrong digest, uncached
  *   FOLLOW    reads what another listener writes                 ENDED: any
  *   ENDED     out of the table; lives until its last client left
  *
@@ -47,7 +48,6 @@ struct fills_config {
 	struct store *store; /* likewise */
 	struct registries *registries;
 	struct lease_owner owner;
-	uint64_t max_object;       /* bytes; larger objects are not cached; 0: no limit */
 	uint64_t queue_timeout_ms; /* how long a fill may wait for a slot */
 	uint64_t retry_ms;         /* how long a fill is tried again without a byte of progress */
 };
@@ -59,6 +59,8 @@ struct fills *fills_new(const struct fills_config *config);
 void fills_free(struct fills **fs);
 /* The store and the index were opened after all (NULL: still not). */
 void fills_set_store(struct fills *fs, struct store *store, struct index *index);
+/* How many fills wait for a slot, and how many clients read what another's credentials fetch. */
+void fills_count(const struct fills *fs, uint64_t *queued, uint64_t *followers);
 /* Another process changed the fill table: looks at what is followed and at the queue. */
 void fills_wake(struct fills *fs);
 
@@ -67,9 +69,13 @@ struct fill_want {
 	const struct digest *digest;
 	enum object_kind kind;
 	const char *scheme, *host, *target; /* of a GET upstream, should this client's fill lead */
-	unsigned registry; /* as in struct upstream_request */
+	unsigned registry, first_host; /* as in struct upstream_request */
+	uint64_t deadline_ms; /* likewise, but for the time that it waits for its turn */
 	const char *authorization, *accept; /* NULL: none */
+	unsigned client; /* turns_client(): whose turn it takes, should it lead */
 	bool checked; /* the upstream has said that this client may have the object */
+	const char *unproven; /* the upstream's name, when it has to deliver the object itself before its
+				 word is taken (index_put_proof); NULL: it need not */
 };
 
 enum fill_join {
@@ -104,6 +110,7 @@ const char *fill_end_name(enum fill_end e);
 struct fill_status {
 	enum fill_end end;
 	bool leading;
+	bool own;          /* leading, and every byte came from its own upstream */
 	bool resumed;      /* gone on with by Range, or taken over, at least once */
 	int64_t size;      /* bytes of the whole object, -1: not known yet */
 	uint64_t readable; /* bytes, from the start, that this client may be given now */
@@ -111,6 +118,7 @@ struct fill_status {
 	dev_t device;      /* which file that is: a client that was given bytes of another */
 	ino_t inode;       /* file must not be given the rest of this one */
 	const char *media_type; /* "" when not known; borrowed until the next turn */
+	const char *why;        /* likewise: how it failed; "" when not known */
 };
 void fill_look(const struct fill_client *client, struct fill_status *status);
 /* After FILL_END_UNCACHED: the leader's transfer, for its origin to go on with. Its head said

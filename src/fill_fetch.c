@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -14,16 +13,18 @@
 
 #include "clock.h"
 #include "fill_private.h"
+#include "http.h"
 #include "log.h"
+#include "media.h"
 #include "notes.h"
 #include "refusal.h"
+#include "shm_metrics.h"
 #include "store.h"
 #include "registry.h"
 
 enum { RETRY_FIRST_MS = 100, RETRY_MAX_MS = 2000 };
 
-/* --- writing
- * ------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 static void
 write_failed(struct fill *f)
@@ -62,30 +63,55 @@ fetch_write(struct fill *f)
 	return true;
 }
 
+/* A manifest that clients refuse for its size (4 MiB, containerd's limit) is none to keep: it is passed
+ * through. True: that ended the fill. */
+static bool
+manifest_too_large(struct fill *f)
+{
+	uint64_t bytes = f->size >= 0 ? (uint64_t)f->size : f->bytes;
+	char text[DIGEST_STR_SIZE];
+
+	if (f->source.kind != OBJECT_MANIFEST || bytes <= MEDIA_DOCUMENT_MAX)
+		return false;
+	log_info("fill %s: a manifest of more than 4 MiB is passed through",
+	    digest_str(&f->digest, text));
+	fetch_keep_for_origin(f);
+	lead_abort(f, FILL_END_UNCACHED);
+	return true;
+}
+
 bool
 fetch_flush(struct fill *f)
 {
 	if (buf_len(&f->gather) == 0)
+		return true;
+	if (!space_for_more(f))
+		return false;
+	if (space_waits(f))
 		return true;
 	if (!fetch_write(f)) {
 		write_failed(f);
 		return false;
 	}
 	start_write_back(f);
-	shm_fill_progress(f->fills->c.shm, f->ref, f->bytes);
+	shm_fill_progress(f->fills->c.shm, f->ref, fill_announced(f));
 	fill_tell(f);
-	return true;
+	return !manifest_too_large(f);
 }
 
-/* --- failing and going on
- * -------------------------------------------------------------------------- */
+/* --- failing and going on --------------------------------------------------------------------- */
 
 static void
 retry_now(evutil_socket_t fd, short what, void *arg)
 {
+	struct fill *f = arg;
+
 	(void)fd;
 	(void)what;
-	fetch_start(arg);
+	if (f->coding == CODING_NONE)
+		fetch_start(f);
+	else
+		decode_restart(f);
 }
 
 static unsigned
@@ -97,54 +123,60 @@ retry_delay(unsigned tries)
 	return ms * 3 / 4 + (unsigned)random() % (ms / 2 + 1);
 }
 
+/* Where a transfer broke, the registry's next host goes on, at once; after an error of them all the
+ * first is asked first again. True: it is such a change. */
+static bool
+change_host(struct fill *f)
+{
+	bool broke = f->source.first_host > 0 && f->refusal == NULL;
+
+	f->source.first_host = broke ? f->source.first_host + 1 : 0;
+	return broke && f->hosts > 1 && f->tries == 0;
+}
+
+/* No time is left for another try. */
+static bool
+is_late(const struct fill *f, uint64_t then)
+{
+	return then - f->failing_since > f->fills->c.retry_ms ||
+	    (f->bytes == 0 && f->source.deadline_ms != 0 && then >= f->source.deadline_ms);
+}
+
 /* Tries again after a while, or ends the fill as `end` when nothing came for too long. */
 static void
 retry_or_end(struct fill *f, enum fill_end end, const char *why)
 {
 	struct fills *fs = f->fills;
-	unsigned ms = retry_delay(f->tries);
+	unsigned ms = change_host(f) ? 0 : retry_delay(f->tries);
 	struct timeval delay = {ms / 1000, (ms % 1000) * 1000};
 	char text[DIGEST_STR_SIZE];
 
 	registry_cancel(&f->call);
 	if (!fetch_flush(f))
 		return;
+	if (space_waits(f)) { /* for what was gathered: it would be lost */
+		lead_abort(f, FILL_END_UNCACHED);
+		return;
+	}
 	log_warn("fill %s: from %s at byte %" PRIu64 ": %s", digest_str(&f->digest, text),
 	    f->source.host, f->bytes, why);
+	snprintf(f->why, sizeof(f->why), "%s", why);
 	if (f->failing_since == 0)
 		f->failing_since = clock_ms();
-	if (clock_ms() + ms - f->failing_since > fs->c.retry_ms ||
-	    (end == FILL_END_TIMEOUT && f->bytes == 0)) {
+	if (is_late(f, clock_ms() + ms) || (end == FILL_END_TIMEOUT && f->bytes == 0)) {
 		lead_abort(f, end);
 		return;
 	}
 	refusal_free(&f->refusal);
 	f->tries++;
+	shm_metric_retry(fs->c.shm, fs->c.owner.listener, fill_target(f));
 	if (f->timer == NULL)
 		f->timer = event_new(fs->c.base, -1, 0, retry_now, f);
 	if (f->timer == NULL || event_add(f->timer, &delay) != 0)
 		lead_abort(f, end);
 }
 
-/* --- the answer
- * ---------------------------------------------------------------------------------- */
-
-/* "bytes <first>-<last>/<total>"; total -1 when it is "*". */
-static bool
-parse_content_range(const char *value, uint64_t *first, int64_t *total)
-{
-	uint64_t last;
-	int used = 0;
-
-	*total = -1;
-	if (value == NULL ||
-	    sscanf(value, "bytes %" SCNu64 "-%" SCNu64 "/%n", first, &last, &used) != 2 ||
-	    used == 0)
-		return false;
-	if (value[used] != '*' && sscanf(value + used, "%" SCNd64, total) != 1)
-		return false;
-	return last >= *first;
-}
+/* --- the answer ------------------------------------------------------------------------------- */
 
 static void
 note_media_type(struct fill *f, const struct upstream_answer *a)
@@ -164,6 +196,7 @@ note_etag(struct fill *f, const struct upstream_answer *a)
 	const char *etag = upstream_header(a, "ETag", 0);
 
 	f->etag[0] = '\0';
+	f->etag_host = a->host;
 	if (etag != NULL && etag[0] == '"' && strlen(etag) < sizeof(f->etag))
 		strcpy(f->etag, etag);
 }
@@ -186,14 +219,13 @@ on_spare_data(void *arg, const void *p, size_t n)
 	panic("%zu bytes came from a paused transfer: %p", n, p);
 }
 
-/* The transfer has just begun and the store cannot have the object: who leads may have it for
- * itself. */
-static void
-keep_for_origin(struct fill *f)
+/* The store cannot have the object: who leads may have it for itself. */
+void
+fetch_keep_for_origin(struct fill *f)
 {
 	static const struct upstream_ops ops = {NULL, on_spare_data, on_spare_done, NULL, NULL};
 
-	if (f->bytes > 0 || buf_len(&f->gather) > 0)
+	if (f->call == NULL || f->bytes > 0 || buf_len(&f->gather) > 0)
 		return;
 	f->spare = f->call;
 	f->call = NULL;
@@ -205,26 +237,15 @@ keep_for_origin(struct fill *f)
 static bool
 note_size(struct fill *f, int64_t size)
 {
-	struct fills *fs = f->fills;
-
-	if (size < 0 || f->size == size)
-		return true;
-	if (f->size >= 0) {
+	if (f->size >= 0 && size >= 0 && f->size != size) {
 		log_warn("fill: %s says %" PRId64 " bytes where it was %" PRId64, f->source.host,
 		    size, f->size);
 		lead_abort(f, FILL_END_DIGEST);
 		return false;
 	}
-	f->size = size;
-	if ((fs->c.max_object > 0 && (uint64_t)size > fs->c.max_object) ||
-	    !store_reserve(f->fd, (uint64_t)size)) {
-		log_warn("fill: no room for an object of %" PRId64 " bytes: passed through", size);
-		keep_for_origin(f);
-		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_STORE_ERRORS, 1);
-		lead_abort(f, FILL_END_UNCACHED);
-		return false;
-	}
-	return true;
+	if (size >= 0)
+		f->size = size;
+	return space_for_answer(f);
 }
 
 static void
@@ -235,7 +256,7 @@ accepted(struct fill *f, const struct upstream_answer *a, int64_t size)
 	note_etag(f, a);
 	if (f->media_type[0] == '\0')
 		note_media_type(f, a);
-	if (!note_size(f, size))
+	if (!note_size(f, size) || manifest_too_large(f))
 		return;
 	shm_fill_set_size(f->fills->c.shm, f->ref, f->size, (unsigned)a->status);
 	fill_tell(f);
@@ -244,10 +265,11 @@ accepted(struct fill *f, const struct upstream_answer *a, int64_t size)
 static void
 on_partial(struct fill *f, const struct upstream_answer *a)
 {
-	uint64_t first;
+	uint64_t first, last;
 	int64_t total;
 
-	if (!parse_content_range(upstream_header(a, "Content-Range", 0), &first, &total) ||
+	if (!http_parse_content_range(
+		upstream_header(a, "Content-Range", 0), &first, &last, &total) ||
 	    first != f->bytes)
 		retry_or_end(f, FILL_END_UPSTREAM, "an answer of another range than was asked for");
 	else
@@ -276,13 +298,20 @@ on_head(void *arg, const struct upstream_answer *a)
 {
 	struct fill *f = arg;
 
+	bool is_body = a->status == 200 || (a->status == 206 && f->bytes > 0);
+	const char *wrong;
+
 	f->failed_answer = false;
 	f->skip = 0;
+	f->source.first_host = a->host;
+	f->hosts = a->hosts;
 	if (f->source.kind == OBJECT_MANIFEST && is_page(a)) {
 		lead_abort(f, FILL_END_UPSTREAM); /* a login page with status 200 */
+	} else if (is_body && (wrong = decode_head(f, a)) != NULL) {
+		retry_or_end(f, FILL_END_UPSTREAM, wrong);
 	} else if (a->status == 200) {
 		f->skip = f->bytes;
-		accepted(f, a, a->content_length);
+		accepted(f, a, f->coding == CODING_NONE ? a->content_length : -1);
 	} else if (a->status == 206 && f->bytes > 0) {
 		on_partial(f, a);
 	} else if (a->status == 416 && f->bytes > 0) { /* there is nothing after what we have */
@@ -336,8 +365,7 @@ on_turn(void *arg)
 	fetch_flush(arg);
 }
 
-/* --- the end of a transfer
- * ------------------------------------------------------------------------- */
+/* --- the end of a transfer -------------------------------------------------------------------- */
 
 static void
 ended_refused(struct fill *f)
@@ -355,17 +383,29 @@ ended_refused(struct fill *f)
 static void
 ended_broken(struct fill *f, enum upstream_result r, const char *detail)
 {
+	bool down = r == UPSTREAM_DOWN || r == UPSTREAM_SILENT;
+	enum fill_end end = r == UPSTREAM_TIMEOUT || r == UPSTREAM_SILENT ? FILL_END_TIMEOUT
+									 : FILL_END_UPSTREAM;
 	char text[DIGEST_STR_SIZE];
 
 	if (detail == NULL || *detail == '\0')
 		detail = upstream_result_name(r);
-	if (upstream_may_pass(r)) {
-		retry_or_end(
-		    f, r == UPSTREAM_TIMEOUT ? FILL_END_TIMEOUT : FILL_END_UPSTREAM, detail);
+	/* who has begun goes on trying; who comes to a host that is down is told so at once */
+	if (upstream_may_pass(r) || (down && (f->bytes > 0 || f->tries > 0))) {
+		retry_or_end(f, end, detail);
 		return;
 	}
+	snprintf(f->why, sizeof(f->why), "%s", detail);
 	log_warn("fill %s: from %s: %s", digest_str(&f->digest, text), f->source.host, detail);
-	lead_abort(f, FILL_END_UPSTREAM); /* it would be the same again */
+	lead_abort(f, end); /* it would be the same again */
+}
+
+static bool
+is_short(const struct fill *f)
+{
+	int64_t size = f->coding == CODING_NONE ? f->size : f->encoded_size;
+
+	return size >= 0 && f->bytes + buf_len(&f->gather) < (uint64_t)size;
 }
 
 static void
@@ -378,7 +418,7 @@ on_done(void *arg, enum upstream_result r, const char *detail)
 		ended_refused(f); /* the status is what counts, not how its body ended */
 	else if (r != UPSTREAM_OK)
 		ended_broken(f, r, detail);
-	else if (f->size >= 0 && f->bytes + buf_len(&f->gather) < (uint64_t)f->size)
+	else if (is_short(f))
 		retry_or_end(f, FILL_END_UPSTREAM, "the body ended early");
 	else
 		lead_finish(f);
@@ -388,7 +428,7 @@ void
 fetch_start(struct fill *f)
 {
 	static const struct upstream_ops ops = {on_head, on_data, on_done, NULL, on_turn};
-	struct upstream_header headers[2];
+	struct upstream_header headers[1];
 	struct upstream_request r = {
 	    .method = "GET",
 	    .scheme = f->source.scheme,
@@ -400,15 +440,18 @@ fetch_start(struct fill *f)
 	    .range_first = f->bytes > 0 ? (int64_t)f->bytes : -1,
 	    .range_last = -1,
 	    .follow = true,
+	    .if_range = f->etag[0] != '\0' ? f->etag : NULL,
+	    .if_range_host = f->etag_host,
+	    .first_host = f->source.first_host,
+	    .deadline_ms = f->bytes > 0 ? 0 : f->source.deadline_ms,
 	};
 
 	if (f->source.accept != NULL)
 		headers[r.nheaders++] = (struct upstream_header){"Accept", f->source.accept};
-	if (f->bytes > 0 && f->etag[0] != '\0')
-		headers[r.nheaders++] = (struct upstream_header){"If-Range", f->etag};
 	f->resumed |= f->bytes > 0;
 	if (f->bytes > 0)
 		shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_RESUMES, 1);
 	f->failed_answer = false;
+	f->source.first_host = 0;
 	f->call = registry_start(f->fills->c.registries, &r, &ops, f);
 }

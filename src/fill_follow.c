@@ -56,6 +56,7 @@ take_view(struct fill *f, const struct fill_view *v)
 	f->size = v->size;
 	f->bytes = v->bytes;
 	f->upstream_hash = v->source;
+	f->hashing = v->status == FILL_STATUS_HASHING;
 	open_part(f);
 	f->verified = v->verified && f->fd >= 0;
 	if (news)

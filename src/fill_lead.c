@@ -12,7 +12,9 @@
 #include "fill_private.h"
 #include "log.h"
 #include "media.h"
+#include "shm_disk.h"
 #include "store.h"
+#include "store_scan.h"
 #include "registry.h"
 #include "xalloc.h"
 
@@ -31,9 +33,13 @@ lead_begin(struct fill *f, const struct fill_want *want)
 	    .target = xstrdup(want->target),
 	    .authorization = copy(want->authorization),
 	    .accept = copy(want->accept),
+	    .unproven = copy(want->unproven),
 	    .registry = want->registry,
+	    .first_host = want->first_host,
+	    .deadline_ms = want->deadline_ms,
 	    .kind = want->kind,
 	};
+	f->client = want->client;
 }
 
 void
@@ -44,7 +50,9 @@ lead_release(struct fill *f)
 	free(f->source.target);
 	free(f->source.authorization);
 	free(f->source.accept);
+	free(f->source.unproven);
 	f->source = (struct fill_source){0};
+	decode_release(f);
 	registry_cancel(&f->call);
 	hasher_free(&f->hasher);
 	buf_free(&f->gather);
@@ -53,20 +61,34 @@ lead_release(struct fill *f)
 	f->timer = NULL;
 }
 
-/* The oldest fill of this listener that still waits for a slot, in clock_ms; 0: none. */
 static uint64_t
-oldest_waiting(const struct fills *fs, const struct fill *but)
+due(const struct fill *f)
 {
-	const struct fill *f;
-
-	TAILQ_FOREACH(f, &fs->all, all)
-	if (f->phase == PHASE_QUEUED && f != but)
-		return f->since;
-	return 0;
+	return turns_due(&f->fills->turns, f->client, f->since);
 }
 
-/* --- ending
- * -------------------------------------------------------------------------------------- */
+/* Whose turn it is of those that wait for a slot; NULL: nobody's. */
+static struct fill *
+next_in_turn(const struct fills *fs, const struct fill *but)
+{
+	struct fill *f, *first = NULL;
+
+	TAILQ_FOREACH(f, &fs->all, all)
+	if (f->phase == PHASE_QUEUED && f != but && (first == NULL || due(f) < due(first)))
+		first = f;
+	return first;
+}
+
+/* Since when this listener waits, for the others, in clock_ms; 0: it does not. */
+static uint64_t
+waits_since(const struct fills *fs, const struct fill *but)
+{
+	const struct fill *f = next_in_turn(fs, but);
+
+	return f != NULL ? due(f) : 0;
+}
+
+/* --- ending ----------------------------------------------------------------------------------- */
 
 static void
 end_slot(struct fill *f, enum fill_state state, enum fill_end reason)
@@ -90,7 +112,7 @@ end_lead(struct fill *f, enum fill_state state, enum fill_end end)
 	end_slot(f, state, end);
 	lead_release(f);
 	if (queued)
-		shm_fill_unwait(fs->c.shm, fs->c.owner.listener, oldest_waiting(fs, f));
+		shm_fill_unwait(fs->c.shm, fs->c.owner.listener, waits_since(fs, f));
 	fill_ended(f, end);
 }
 
@@ -98,7 +120,8 @@ end_lead(struct fill *f, enum fill_state state, enum fill_end end)
 static bool
 can_be_gone_on_with(const struct fill *f, enum fill_end end)
 {
-	if (!f->has_lease || f->phase != PHASE_FETCH)
+	if (!f->has_lease || f->phase != PHASE_FETCH || f->coding != CODING_NONE || space_waits(f) ||
+	    f->bytes + buf_len(&f->gather) > shm_disk_reserved(f->fills->c.shm, f->ref))
 		return false;
 	return end == FILL_END_AGAIN ||
 	    ((end == FILL_END_UPSTREAM || end == FILL_END_TIMEOUT) && f->bytes > 0);
@@ -122,8 +145,7 @@ lead_abort(struct fill *f, enum fill_end end)
 	end_lead(f, FILL_FAILED, end);
 }
 
-/* --- publishing
- * ---------------------------------------------------------------------------------- */
+/* --- publishing ------------------------------------------------------------------------------- */
 
 /* The registry did not say the type: the document does (WIRE.md 4.1). */
 static void
@@ -142,6 +164,17 @@ derive_media_type(struct fill *f)
 	free(text);
 }
 
+/* The upstream has delivered the object itself (DESIGN.md section 6). */
+static void
+note_proof(struct fill *f)
+{
+	struct fills *fs = f->fills;
+
+	if (f->source.unproven != NULL && !f->inherited &&
+	    index_put_proof(fs->c.index, f->source.unproven, &f->digest) == INDEX_ERROR)
+		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_INDEX_ERRORS, 1);
+}
+
 static void
 publish(struct fill *f, bool rename_part)
 {
@@ -154,12 +187,16 @@ publish(struct fill *f, bool rename_part)
 	    .usage = INDEX_NO_USAGE,
 	};
 
+	uint64_t disk = rename_part ? space_becomes_object(f) : 0;
+
+	note_proof(f);
 	derive_media_type(f);
 	memcpy(o.media_type, f->media_type, sizeof(o.media_type));
 	if (rename_part && !store_publish_part(fs->c.store, &f->digest, f->lease.id)) {
 		log_error("store: cannot publish: %s", strerror(errno));
 		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_STORE_ERRORS, 1);
 		store_remove_part(fs->c.store, &f->digest, f->lease.id);
+		space_becomes_none(f, disk);
 		if (lease_drop(fs->c.index, &f->digest, f->lease.id) == INDEX_ERROR)
 			shm_count(fs->c.shm, fs->c.owner.listener, COUNT_INDEX_ERRORS, 1);
 	} else if (lease_publish(fs->c.index, &f->digest, f->lease.id, &o) == INDEX_ERROR) {
@@ -191,23 +228,32 @@ lead_finish(struct fill *f)
 {
 	if (!fetch_flush(f))
 		return;
+	f->finish_due = space_waits(f);
+	if (f->finish_due)
+		return;
+	if (f->coding != CODING_NONE && !f->decoded && !hasher_is(f->hasher, &f->digest)) {
+		decode_begin(f);
+		return;
+	}
 	if (!digest_right(f)) {
 		lead_abort(f, FILL_END_DIGEST);
 		return;
 	}
+	if (f->coding != CODING_NONE && !store_keep_to_leader(f->fd, false))
+		log_warn("store: chmod of a part: %s", strerror(errno));
 	f->size = (int64_t)f->bytes;
 	f->verified = true;
+	fill_measure(f);
 	shm_fill_set_size(f->fills->c.shm, f->ref, f->size, 200);
 	shm_fill_progress(f->fills->c.shm, f->ref, f->bytes);
 	shm_fill_verified(f->fills->c.shm, f->ref);
 	publish(f, f->phase != PHASE_ADOPT);
 }
 
-/* --- what is on disk already
- * ----------------------------------------------------------------------- */
+/* --- what is on disk already ------------------------------------------------------------------ */
 
-static void
-fetch_afresh(struct fill *f)
+bool
+lead_new_part(struct fill *f)
 {
 	struct fills *fs = f->fills;
 	int fd = store_create_part(fs->c.store, &f->digest, f->lease.id);
@@ -216,13 +262,25 @@ fetch_afresh(struct fill *f)
 		log_warn("store: cannot make a part file: %s", strerror(errno));
 		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_STORE_ERRORS, 1);
 		lead_abort(f, FILL_END_UNCACHED);
-		return;
+		return false;
 	}
 	fill_use_file(f, fd);
 	hasher_free(&f->hasher);
 	f->hasher = hasher_new((enum digest_algo)f->digest.algo);
 	f->bytes = 0;
+	f->flushed = 0;
 	f->verified = false;
+	return true;
+}
+
+void
+lead_fetch_afresh(struct fill *f)
+{
+	if (!lead_new_part(f))
+		return;
+	decode_release(f);
+	f->coding = CODING_NONE;
+	f->decoded = f->inherited = false;
 	fill_set_phase(f, PHASE_FETCH);
 	fetch_start(f);
 }
@@ -235,6 +293,7 @@ hash_file(struct fill *f, int fd, uint64_t size, enum fill_phase phase)
 	fill_use_file(f, fd);
 	f->hasher = hasher_new((enum digest_algo)f->digest.algo);
 	f->file_left = size;
+	f->inherited = true;
 	fill_set_phase(f, phase);
 	event_add(f->fills->work, &now);
 }
@@ -254,8 +313,10 @@ inherit(struct fill *f, const struct lease_answer *a)
 		return false;
 	}
 	fd = store_inherit_part(fs->c.store, &f->digest, a->dead.id, f->lease.id);
-	if (fd < 0)
+	if (fd < 0) {
+		store_remove_part(fs->c.store, &f->digest, a->dead.id);
 		return false;
+	}
 	if (fstat(fd, &st) != 0) {
 		close(fd);
 		return false;
@@ -264,6 +325,7 @@ inherit(struct fill *f, const struct lease_answer *a)
 	log_info("fill of lease %016llx taken over with %lld bytes on disk",
 	    (unsigned long long)a->dead.id, (long long)st.st_size);
 	hash_file(f, fd, (uint64_t)st.st_size, PHASE_REHASH);
+	space_inherit(f);
 	return true;
 }
 
@@ -275,6 +337,7 @@ adopt(struct fill *f)
 
 	if (fd < 0)
 		return false;
+	shm_fill_set_size(f->fills->c.shm, f->ref, -1, FILL_STATUS_HASHING);
 	hash_file(f, fd, size, PHASE_ADOPT);
 	return true;
 }
@@ -283,12 +346,14 @@ static void
 adopt_failed(struct fill *f)
 {
 	char text[DIGEST_STR_SIZE];
+	uint64_t disk;
 
 	log_error(
 	    "store: object %s is corrupt: removed, fetched again", digest_str(&f->digest, text));
-	shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_DIGEST_FAILURES, 1);
-	store_remove_object(f->fills->c.store, &f->digest);
-	fetch_afresh(f);
+	shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_CORRUPT, 1);
+	if (store_file_disk(f->fd, &disk) && store_remove_object(f->fills->c.store, &f->digest))
+		space_becomes_none(f, disk);
+	lead_fetch_afresh(f);
 }
 
 static void
@@ -322,6 +387,18 @@ step_done(struct fill *f)
 		fetch_start(f);
 }
 
+/* An object that the disk cannot give, or that has become shorter, is fetched again. */
+static void
+cannot_read(struct fill *f, int error)
+{
+	log_error("store: cannot read what is on disk: %s", strerror(error));
+	shm_count(f->fills->c.shm, f->fills->c.owner.listener, COUNT_STORE_ERRORS, 1);
+	if (f->phase == PHASE_ADOPT && error == EIO)
+		adopt_failed(f);
+	else
+		lead_abort(f, FILL_END_UNCACHED);
+}
+
 void
 lead_step(struct fill *f)
 {
@@ -333,9 +410,7 @@ lead_step(struct fill *f)
 		ssize_t n = pread(f->fd, block, want, (off_t)f->bytes);
 
 		if (n <= 0) {
-			log_error("store: cannot read what is on disk: %s",
-			    n == 0 ? "it is shorter" : strerror(errno));
-			lead_abort(f, FILL_END_UNCACHED);
+			cannot_read(f, n == 0 ? EIO : errno);
 			return;
 		}
 		hasher_update(f->hasher, block, (size_t)n);
@@ -351,8 +426,7 @@ lead_step(struct fill *f)
 		step_done(f);
 }
 
-/* --- queue and lease
- * ------------------------------------------------------------------------------ */
+/* --- queue and lease -------------------------------------------------------------------------- */
 
 static void
 lead(struct fill *f, const struct lease_answer *a)
@@ -364,20 +438,27 @@ lead(struct fill *f, const struct lease_answer *a)
 	shm_fill_set_source(fs->c.shm, f->ref, f->upstream_hash);
 	shm_count(fs->c.shm, fs->c.owner.listener, COUNT_FILLS, 1);
 	if (!inherit(f, a) && !adopt(f))
-		fetch_afresh(f);
+		lead_fetch_afresh(f);
 }
 
-void
-lead_try(struct fill *f)
+/* False: there is no slot for it now. Else it may be gone. */
+static bool
+try_to_lead(struct fill *f)
 {
 	struct fills *fs = f->fills;
 	struct lease_answer a;
 
-	if (!shm_fill_claim(fs->c.shm, fs->c.owner.listener, &f->digest, f->since, &f->ref)) {
+	if (!shm_fill_claim(fs->c.shm, fs->c.owner.listener, &f->digest, due(f), &f->ref)) {
 		f->ref.seq = 0;
-		return;
+		f->had_to_wait = true;
+		return false;
 	}
-	shm_fill_unwait(fs->c.shm, fs->c.owner.listener, oldest_waiting(fs, f));
+	if (f->had_to_wait)
+		fill_measure_wait(f, true);
+	turns_served(&fs->turns, f->client, clock_ms());
+	shm_fill_unwait(fs->c.shm, fs->c.owner.listener, waits_since(fs, f));
+	if (f->source.deadline_ms != 0)
+		f->source.deadline_ms += clock_ms() - f->since;
 	f->since = clock_ms();
 	switch (lease_take(fs->c.index, fs->c.shm, &f->digest, &fs->c.owner, f->ref, &a)) {
 	case LEASE_LEAD:
@@ -392,4 +473,14 @@ lead_try(struct fill *f)
 		end_lead(f, FILL_FAILED, FILL_END_UNCACHED);
 		break;
 	}
+	return true;
+}
+
+void
+lead_try(struct fills *fs)
+{
+	struct fill *f;
+
+	while ((f = next_in_turn(fs, NULL)) != NULL && try_to_lead(f))
+		;
 }

@@ -8,12 +8,21 @@
 #include "buf.h"
 #include "fill.h"
 #include "shm.h"
+#include "turns.h"
 
 struct event;
 struct upstream_answer;
 struct registry_call;
 
-enum fill_phase { PHASE_QUEUED, PHASE_ADOPT, PHASE_REHASH, PHASE_FETCH, PHASE_FOLLOW, PHASE_ENDED };
+enum fill_phase {
+	PHASE_QUEUED,
+	PHASE_ADOPT,
+	PHASE_REHASH,
+	PHASE_FETCH,
+	PHASE_DECODE,
+	PHASE_FOLLOW,
+	PHASE_ENDED
+};
 const char *fill_phase_name(enum fill_phase p);
 
 enum {
@@ -24,7 +33,10 @@ enum {
 
 /* The fill slot's `status` when a fill has failed: the reason, for followers, above HTTP's
  * numbers. */
-enum { FILL_STATUS_REASON = 1000 };
+enum {
+	FILL_STATUS_HASHING = 999, /* it has not failed: its leader adopts a file */
+	FILL_STATUS_REASON = 1000,
+};
 
 struct fill_client {
 	TAILQ_ENTRY(fill_client) link;    /* of its fill */
@@ -40,10 +52,14 @@ TAILQ_HEAD(fill_clients, fill_client);
 
 /* What a leader needs to ask upstream; its own copies. */
 struct fill_source {
-	char *scheme, *host, *target, *authorization, *accept;
-	unsigned registry;
+	char *scheme, *host, *target, *authorization, *accept, *unproven;
+	unsigned registry, first_host;
+	uint64_t deadline_ms; /* of the first answer; 0: none */
 	enum object_kind kind;
 };
+
+enum fill_coding { CODING_NONE, CODING_GZIP, CODING_DEFLATE, CODING_OTHER };
+struct decoder;
 
 struct fill {
 	LIST_ENTRY(fill) link; /* of its bucket, until it has ended */
@@ -62,12 +78,14 @@ struct fill {
 	int64_t size;    /* -1: not known */
 	uint64_t bytes; /* in the file, all hashed when this process leads */
 	bool verified;  /* digest right */
+	bool hashing;   /* FOLLOW: the leader adopts a file */
 	bool vouched;   /* the upstream answered the source's credentials with success */
 	char media_type[INDEX_MEDIA_TYPE_SIZE];
 	struct refusal *refusal;
 	struct notes *notes; /* of the answer to its origin's credentials, until taken; NULL: none */
 	/* leading only */
 	bool has_lease, resumed;
+	bool inherited; /* some of its bytes, or all, were on disk when it began */
 	struct fill_source source;
 	struct hasher *hasher;
 	struct registry_call *call;
@@ -77,11 +95,25 @@ struct fill {
 	uint64_t skip;          /* bytes that the upstream sends again and that are there already */
 	uint64_t flushed;       /* write-back was started up to here */
 	uint64_t file_left;     /* ADOPT, REHASH: bytes still to be hashed */
+	unsigned client;        /* turns_client() of who wants it led */
 	uint64_t since;         /* clock_ms: queued */
 	uint64_t failing_since; /* clock_ms: the first failure since the last progress; 0: none */
 	unsigned tries;         /* without progress */
+	bool had_to_wait;       /* QUEUED: no slot was free */
 	bool failed_answer;     /* this answer's body is not the object's */
+	uint64_t room_wanted;   /* bytes on disk that it waits for; 0: none */
+	uint64_t room_until;    /* clock_ms: how long */
+	enum fill_coding coding; /* of what came; not NONE: nothing of it is announced before all is right */
+	int64_t encoded_size;    /* … and its length; -1: not said */
+	struct decoder *decoder; /* DECODE */
+	uint64_t beside;         /* DECODE: what came is on disk, too; bytes there */
+	bool decoded;
+	unsigned restarts;      /* of what was encoded */
+	bool finish_due;        /* all bytes have come while it waits */
 	char etag[256];         /* strong, for If-Range; "" when none */
+	unsigned etag_host;     /* whose it is, of the registry's */
+	unsigned hosts;         /* that it has; 0: one */
+	char why[160];          /* how its last try failed */
 };
 LIST_HEAD(fill_bucket, fill);
 TAILQ_HEAD(fill_queue, fill);
@@ -93,6 +125,7 @@ struct fills {
 	struct fill_bucket buckets[FILL_BUCKETS];
 	struct fill_queue all;
 	struct fill_clients pending;
+	struct turns turns;  /* who had a slot, and when */
 	uint64_t turn;       /* counts the runs of `tell` */
 	struct event *tell;  /* runs the pending clients' functions */
 	struct event *work;  /* one step of every ADOPT and REHASH */
@@ -110,16 +143,29 @@ void fill_ended(struct fill *f, enum fill_end end); /* frees f when it has no cl
 /* Takes fd; notes which file it is. */
 void fill_use_file(struct fill *f, int fd);
 
+/* The bytes that others may know of. */
+uint64_t fill_announced(const struct fill *f);
+
+/* fill_metrics.c */
+/* Whom it asks, as a number of shm_metrics.h. */
+unsigned fill_target(const struct fill *f);
+void fill_measure(const struct fill *f); /* it has succeeded */
+void fill_measure_wait(const struct fill *f, bool got_it);
+
 /* fill_lead.c */
 void lead_begin(struct fill *f, const struct fill_want *want);
-/* QUEUED: tries to get a slot and the lease. */
-void lead_try(struct fill *f);
+/* Those that are QUEUED try to get a slot and the lease, each in its turn. */
+void lead_try(struct fills *fs);
 /* ADOPT, REHASH: one step. */
 void lead_step(struct fill *f);
 /* All bytes are in: judges the digest, publishes. */
 void lead_finish(struct fill *f);
 /* Gives up, for this reason. Where another may go on with the part, it and its lease stay. */
 void lead_abort(struct fill *f, enum fill_end end);
+/* A new part and a new hash. False: it ended the fill. */
+bool lead_new_part(struct fill *f);
+/* The same, and the transfer begins. */
+void lead_fetch_afresh(struct fill *f);
 void lead_release(struct fill *f); /* frees what only a leader has */
 
 /* fill_fetch.c */
@@ -129,6 +175,35 @@ void fetch_start(struct fill *f);
 bool fetch_flush(struct fill *f);
 /* The same without announcing and ending. */
 bool fetch_write(struct fill *f) __attribute__((warn_unused_result));
+
+/* The transfer has just begun: it is kept for the client that leads. */
+void fetch_keep_for_origin(struct fill *f);
+
+/* fill_decode.c */
+/* Notes whether the body will be encoded. NULL, or why that cannot be used. */
+const char *decode_head(struct fill *f, const struct upstream_answer *a);
+/* Its transfer broke: it begins again, or ends the fill. */
+void decode_restart(struct fill *f);
+/* All has come, and its digest is not the object's. */
+void decode_begin(struct fill *f);
+/* DECODE: one step. */
+void decode_step(struct fill *f);
+/* There is room again. */
+void decode_resume(struct fill *f);
+void decode_release(struct fill *f);
+
+/* fill_space.c. The first two may make the fill wait for room: then its transfer is paused and nothing
+ * may be written (space_waits). False: they ended the fill, which may be freed. */
+bool space_for_answer(struct fill *f); /* the head has come, with or without a length */
+bool space_for_more(struct fill *f);   /* before what was gathered is written */
+bool space_waits(const struct fill *f);
+void space_retry(struct fill *f); /* one that waits; may end it */
+/* A dead leader's part is on disk already. */
+void space_inherit(struct fill *f);
+/* The part is about to become an object; bytes on disk. */
+uint64_t space_becomes_object(struct fill *f);
+/* It did not, or the object was removed. */
+void space_becomes_none(struct fill *f, uint64_t disk);
 
 /* fill_follow.c */
 void follow_begin(struct fill *f, const struct index_lease *lease);

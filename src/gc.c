@@ -1,160 +1,24 @@
-/* The gc process: recovery before any listener lives, then index sync, dead leases and their parts,
- * stray parts and reader slots, each in bounded steps from timers. It never serves; without an
- * index it waits for one. */
+/* The gc process: its loop and the table of its jobs. Recovery is gc_recover.c's, what dead fills
+ * leave gc_parts.c's, the pass over the whole store gc_pass.c's. It never serves; without an index
+ * it waits for one. */
 #include "gc.h"
 
 #include <event2/event.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "child.h"
-#include "clock.h"
 #include "conf.h"
+#include "gc_private.h"
 #include "index.h"
-#include "lease.h"
 #include "log.h"
 #include "shm.h"
 #include "store.h"
 
-enum {
-	BATCH = 100, /* leases or parts a step: other writers wait about 0.4 ms for that */
-	LEASE_GRACE_MS = 2000,  /* a follower takes over a dead lease within this time */
-	STRAY_AGE_SECONDS = 60, /* a younger part may belong to a lease that is just being taken */
-};
+enum { SYNC_MS = 1000, WAIT_FOR_INDEX_MS = 1000 };
 
-static const struct timeval sync_every = {.tv_sec = 1};
-static const struct timeval collect_every = {.tv_sec = 1};
-static const struct timeval collect_again = {.tv_usec = 10000}; /* after a full batch */
-static const struct timeval check_every = {.tv_sec = 10};
-static const struct timeval strays_every = {.tv_sec = 30};
 static const struct timeval end_every = {.tv_usec = 50000};
 
-enum { SYNC, COLLECT, CHECK, STRAYS, END, EVENTS };
-
-struct gc {
-	const struct child_start *start;
-	struct event_base *base;
-	struct child *child;
-	struct store *store; /* NULL: cannot be opened */
-	struct index *ix;    /* NULL: nothing is cached; tried again every check_every */
-	bool first;          /* no listener lives: the index may be dropped, all leases are dead */
-	struct event *events[EVENTS];
-	uint64_t generations[SHM_MAX_LISTENERS]; /* as they were last seen */
-};
-
-/* --- recovery -------------------------------------------------------------------------------- */
-
-static void
-log_state(const struct gc *g, enum store_state state)
-{
-	static const char *const text[] = {
-	    [STORE_NEW] = "there is no mark of an earlier run: starting with an empty index",
-	    [STORE_CLEAN] = "the last run ended cleanly",
-	    [STORE_CRASHED] = "the last run did not end cleanly; its index is whole",
-	    [STORE_MACHINE_DIED] = "the machine went down under the last run: dropping the index",
-	};
-
-	if (state == STORE_NEW || state == STORE_CLEAN)
-		log_info("%s: %s", g->start->conf->data_path, text[state]);
-	else if (g->first || state == STORE_MACHINE_DIED)
-		log_warn("%s: %s", g->start->conf->data_path, text[state]);
-}
-
-/* One that a machine's death may have torn, or that killed our predecessor, can crash its reader.
- * Until the mark says that this run has begun, no listener opens it, so dropping it harms nobody;
- * objects are then hashed and adopted when they are asked for. */
-static bool
-index_is_whole(const struct gc *g, enum store_state state)
-{
-	if (g->first && g->start->failures > 0) {
-		log_warn("gc died before it was ready: dropping the index");
-		return false;
-	}
-	log_state(g, state);
-	if (state != STORE_CLEAN && state != STORE_CRASHED)
-		return false;
-	if (!g->first || index_probe(store_index_dir(g->store)))
-		return true;
-	log_warn("the index is damaged: dropping it");
-	return false;
-}
-
-static bool
-begin_run(struct gc *g)
-{
-	enum store_state state = store_read_state(g->store);
-
-	if (!index_is_whole(g, state) && !store_drop_index(g->store)) {
-		log_error("cannot drop the index");
-		return false;
-	}
-	if (store_write_state(g->store, false))
-		return true;
-	log_error("cannot mark the store as running");
-	return false;
-}
-
-static void
-open_index(struct gc *g)
-{
-	g->ix = index_open(store_index_dir(g->store));
-	if (g->ix != NULL || !g->first)
-		return;
-	log_warn("the index cannot be opened: dropping it");
-	if (store_drop_index(g->store))
-		g->ix = index_open(store_index_dir(g->store));
-}
-
-static void
-remove_any_part(const char *name, bool known, const struct digest *d, uint64_t id, void *arg)
-{
-	struct gc *g = arg;
-
-	(void)known;
-	(void)d;
-	(void)id;
-	child_beat(g->child);
-	if (!store_remove_part_file(g->store, name))
-		log_warn("cannot remove the part %s", name);
-}
-
-/* When no listener lives: every lease is dead and nobody writes to a part. */
-static void
-drop_fills(struct gc *g)
-{
-	while (g->ix != NULL && lease_collect(g->ix, g->start->shm, BATCH, 0, NULL, NULL) == BATCH)
-		child_beat(g->child);
-	if (store_each_part(g->store, remove_any_part, g) < 0)
-		log_warn("cannot read the folder of parts");
-}
-
-static bool
-recover(struct gc *g)
-{
-	if (g->store == NULL)
-		g->store = store_open(g->start->conf->data_path);
-	if (g->store == NULL || !begin_run(g))
-		return false;
-	open_index(g);
-	if (g->first)
-		drop_fills(g);
-	return g->ix != NULL;
-}
-
-/* Whatever comes of it, the listeners may start: what cannot be cached is passed through. */
-static void
-start_up(struct gc *g)
-{
-	if (!recover(g))
-		log_error("%s cannot be used: nothing is cached; trying again every %d s",
-		    g->start->conf->data_path, (int)check_every.tv_sec);
-	g->first = false;
-	child_ready(g->child);
-}
-
-/* --- timers ---------------------------------------------------------------------------------- */
+/* --- jobs ------------------------------------------------------------------------------------ */
 
 static bool
 generations_changed(struct gc *g)
@@ -179,119 +43,90 @@ check_readers(struct gc *g)
 		log_info("freed the index reader slots of %d dead processes", freed);
 }
 
-static void
-on_sync(evutil_socket_t fd, short what, void *arg)
+static uint64_t
+sync_index(struct gc *g)
 {
-	struct gc *g = arg;
-
-	(void)fd;
-	(void)what;
-	if (g->ix == NULL)
-		return;
 	if (generations_changed(g))
 		check_readers(g);
 	if (index_sync(g->ix) != INDEX_OK)
 		log_debug("the index was not synced");
-	child_beat(g->child); /* a slow disk is no reason to be killed */
+	return SYNC_MS;
 }
 
-static void
-remove_part_of(const struct digest *d, const struct index_lease *l, void *arg)
+static uint64_t
+check_index(struct gc *g)
 {
-	const struct gc *g = arg;
-	char text[DIGEST_STR_SIZE];
-
-	log_info("dropped the dead lease of listener %u for %s", (unsigned)l->listener,
-	    digest_str(d, text));
-	if (!store_remove_part(g->store, d, l->id))
-		log_warn("cannot remove the part of %s", text);
-}
-
-static void
-on_collect(evutil_socket_t fd, short what, void *arg)
-{
-	struct gc *g = arg;
-	int dropped = 0;
-
-	(void)fd;
-	(void)what;
-	if (g->ix != NULL)
-		dropped =
-		    lease_collect(g->ix, g->start->shm, BATCH, LEASE_GRACE_MS, remove_part_of, g);
-	event_add(g->events[COLLECT], dropped == BATCH ? &collect_again : &collect_every);
-}
-
-static void
-on_check(evutil_socket_t fd, short what, void *arg)
-{
-	struct gc *g = arg;
-
-	(void)fd;
-	(void)what;
 	if (g->ix != NULL)
 		check_readers(g);
-	else if (recover(g))
+	else if (gc_recover(g))
 		log_info("%s can be used again", g->start->conf->data_path);
+	return GC_CHECK_MS;
 }
 
-/* --- stray parts ----------------------------------------------------------------------------- */
-
-struct strays {
-	struct gc *gc;
-	unsigned removed;
+static const struct gc_job jobs[] = {
+    {"account", 1000, false, gc_account},
+    {"evict", 1, false, gc_evict},
+    {"sync", SYNC_MS, false, sync_index},
+    {"check", GC_CHECK_MS, true, check_index},
+    {"leases", 1000, false, gc_collect_leases},
+    {"strays", 30000, false, gc_remove_strays},
+    {"pass", 1000, false, gc_run_pass},
+    {"scrub", 2000, false, gc_scrub},
+    {"adopt", 1, false, gc_adopt},
 };
 
-static bool
-part_is_old(struct store *store, const struct digest *d, uint64_t id)
-{
-	struct stat st;
-	int fd = store_open_part(store, d, id);
-	bool old;
-
-	if (fd < 0)
-		return false; /* it became an object, or another lease's part */
-	old = fstat(fd, &st) == 0 && clock_wall() - st.st_mtime > STRAY_AGE_SECONDS;
-	close(fd);
-	return old;
-}
-
-static bool
-part_is_stray(const struct gc *g, const struct digest *d, uint64_t id)
-{
-	struct index_entry e;
-
-	if (!part_is_old(g->store, d, id) || index_look(g->ix, d, &e) != INDEX_OK)
-		return false;
-	return !e.has_lease || e.lease.id != id;
-}
+enum { JOBS = sizeof(jobs) / sizeof(jobs[0]) };
 
 static void
-remove_stray(const char *name, bool known, const struct digest *d, uint64_t id, void *arg)
+run_again(struct gc_timer *t, uint64_t after_ms)
 {
-	struct strays *s = arg;
+	struct timeval after = {(time_t)(after_ms / 1000), (suseconds_t)(after_ms % 1000) * 1000};
 
-	if (s->removed >= BATCH || (known && !part_is_stray(s->gc, d, id)))
-		return;
-	if (store_remove_part_file(s->gc->store, name))
-		s->removed++;
-	else
-		log_warn("cannot remove the part %s", name);
+	if (event_add(t->event, &after) != 0)
+		panic("cannot add the event of %s", t->job->name);
 }
 
+/* The heartbeat in each bite: a slow disk is no reason to be killed. */
 static void
-on_strays(evutil_socket_t fd, short what, void *arg)
+on_job(evutil_socket_t fd, short what, void *arg)
 {
-	struct gc *g = arg;
-	struct strays s = {.gc = g};
+	struct gc_timer *t = arg;
+	uint64_t next = WAIT_FOR_INDEX_MS;
 
 	(void)fd;
 	(void)what;
-	if (g->ix == NULL)
-		return;
-	if (store_each_part(g->store, remove_stray, &s) < 0)
-		log_warn("cannot read the folder of parts");
-	if (s.removed > 0)
-		log_info("removed %u parts without a lease", s.removed);
+	if (t->gc->ix != NULL || t->job->without_index)
+		next = t->job->run(t->gc);
+	child_beat(t->gc->child);
+	run_again(t, next);
+}
+
+static void
+start_jobs(struct gc *g)
+{
+	for (unsigned i = 0; i < JOBS; i++) {
+		struct gc_timer *t = &g->timers[i];
+
+		*t = (struct gc_timer){.gc = g, .job = &jobs[i]};
+		t->event = event_new(g->base, -1, 0, on_job, t);
+		if (t->event == NULL)
+			panic("cannot make the event of %s", t->job->name);
+		run_again(t, t->job->first_ms);
+	}
+}
+
+/* A leader lacks room, or inherited a part. */
+static void
+on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct gc *g = arg;
+
+	(void)fd;
+	(void)what;
+	shm_wake_drain(g->start->shm, shm_gc(g->start->shm));
+	for (unsigned i = 0; i < JOBS; i++)
+		if (jobs[i].run == gc_evict)
+			run_again(&g->timers[i], 0);
 }
 
 /* --- the end --------------------------------------------------------------------------------- */
@@ -324,13 +159,22 @@ on_drain(enum child_end why, void *arg)
 	struct gc *g = arg;
 
 	if (why == CHILD_END_RETIRE) { /* as if it had died: its successor goes on */
-		log_flush();
-		_exit(0);
+		gc_metrics_leave(g);
+		return;
 	}
-	event_add(g->events[END], &end_every);
+	event_add(g->end, &end_every);
+	gc_break_off_pass(g);
 	on_end(-1, 0, g);
 }
 
+static void
+beat(void *arg)
+{
+	child_beat(arg);
+}
+
+/* A mark of a clean end vouches for the objects, too: they must be on the disk before it is. While the
+ * index is being made again it is not whole, and the next start begins anew. */
 static void
 close_cleanly(struct gc *g)
 {
@@ -338,9 +182,11 @@ close_cleanly(struct gc *g)
 
 	if (g->ix == NULL)
 		return;
-	drop_fills(g);
+	gc_drop_fills(g);
+	gc_account_save(g);
 	synced = index_sync(g->ix) == INDEX_OK;
 	index_close(&g->ix);
+	synced = store_sync_all(g->store, beat, g->child) && synced;
 	if (synced && store_write_state(g->store, true))
 		log_info("the store is closed cleanly");
 	else
@@ -349,15 +195,6 @@ close_cleanly(struct gc *g)
 
 /* --- the process ----------------------------------------------------------------------------- */
 
-static void
-add_event(
-    struct gc *g, unsigned n, short what, event_callback_fn callback, const struct timeval *after)
-{
-	g->events[n] = event_new(g->base, -1, what, callback, g);
-	if (g->events[n] == NULL || (after != NULL && event_add(g->events[n], after) != 0))
-		panic("cannot add an event to the loop");
-}
-
 int
 gc_run(const struct child_start *start)
 {
@@ -365,19 +202,27 @@ gc_run(const struct child_start *start)
 
 	if (g.base == NULL)
 		panic("cannot make an event loop");
-	add_event(&g, SYNC, EV_PERSIST, on_sync, &sync_every);
-	add_event(&g, COLLECT, 0, on_collect, &collect_every);
-	add_event(&g, CHECK, EV_PERSIST, on_check, &check_every);
-	add_event(&g, STRAYS, EV_PERSIST, on_strays, &strays_every);
-	add_event(&g, END, EV_PERSIST, on_end, NULL);
+	g.end = event_new(g.base, -1, EV_PERSIST, on_end, &g);
+	g.wake = event_new(
+	    g.base, shm_wake_fd(start->shm, shm_gc(start->shm)), EV_READ | EV_PERSIST, on_wake, &g);
+	if (g.end == NULL || g.wake == NULL || event_add(g.wake, NULL) != 0)
+		panic("cannot make an event");
 	g.child = child_begin(g.base, start, on_drain, &g);
-	start_up(&g);
+	gc_metrics_begin(&g);
+	gc_start_up(&g);
+	start_jobs(&g);
 	event_base_dispatch(g.base);
+	gc_metrics_end(&g);
+	gc_end_scrub(&g);
+	gc_end_adopt(&g);
 	close_cleanly(&g);
 	store_close(&g.store);
 	child_end(&g.child);
-	for (unsigned n = 0; n < EVENTS; n++)
-		event_free(g.events[n]);
+	for (unsigned i = 0; i < JOBS; i++)
+		event_free(g.timers[i].event);
+	event_free(g.end);
+	event_free(g.wake);
+	gc_evict_free(&g);
 	event_base_free(g.base);
 	return 0;
 }

@@ -90,13 +90,33 @@ bool http_body_read(struct http_body *b, struct buf *in, struct buf *out, size_t
 /* --- ranges (RFC 9110 section 14) ------------------------------------------------------------- */
 
 enum http_range {
-	HTTP_RANGE_NONE,  /* no Range, another unit, several, or not well-formed: answer 200 */
-	HTTP_RANGE_ONE,   /* first…last, both inclusive, inside the object: answer 206 */
-	HTTP_RANGE_BEYOND /* cannot be satisfied: answer 416 */
+	HTTP_RANGE_NONE,  /* no Range, another unit, or not well-formed: answer 200 */
+	HTTP_RANGE_ONE,   /* one was asked for, inside the object: answer 206 */
+	HTTP_RANGE_MANY,  /* several were: answer 206 as multipart/byteranges, even if only one is left */
+	HTTP_RANGE_BEYOND /* none can be satisfied: answer 416 */
 };
-/* Reads a Range field's value (NULL: none) against an object of `size` bytes. "bytes=500-0" is
- * HTTP_RANGE_BEYOND (WIRE.md 7.3); an empty object has no ranges: HTTP_RANGE_NONE. */
-enum http_range http_parse_range(const char *value, uint64_t size, uint64_t *first, uint64_t *last);
+
+/* [first, end) of an object. */
+struct http_span {
+	uint64_t first, end;
+};
+
+enum { HTTP_MAX_RANGES = 1024 }; /* as many as podman asks for at a time (WIRE.md 3.3) */
+
+/* For how many ranges of this Range field's value (NULL: none) there must be room. */
+size_t http_count_ranges(const char *value);
+/* Reads it against an object of `size` bytes into `spans`, which has room for http_count_ranges(); *n
+ * says how many can be satisfied, in the order asked for. "bytes=500-0" cannot be (WIRE.md 7.3); an
+ * empty object has no ranges: HTTP_RANGE_NONE, as for more than HTTP_MAX_RANGES or for more than twice
+ * the object in all (RFC 9110 section 14.2 allows to ignore them). */
+enum http_range http_parse_ranges(
+    const char *value, uint64_t size, struct http_span *spans, size_t *n);
+/* Is it a list of ranges that an object of the right size might have? */
+bool http_is_range(const char *value);
+/* "bytes <first>-<last>/<size>" (RFC 9110 section 14.4): false when it is none. *size is -1 for "*". */
+bool http_parse_content_range(const char *value, uint64_t *first, uint64_t *last, int64_t *size);
+/* "bytes * /<size>" without the blank, of a 416: the size, -1 when it does not say it. */
+int64_t http_parse_unsatisfied(const char *value);
 /* Does an If-None-Match value (list, "*", weak tags; RFC 9110 section 13.1.2) match this quoted
  * strong tag? */
 bool http_etag_matches(const char *value, const char *etag);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "index_private.h"
 #include "index_record.h"
 #include "index_usage.h"
@@ -116,6 +117,25 @@ put_record(
 	return mdb_put(txn, ix->db[db], key, &value, 0);
 }
 
+int64_t
+index_fetched_ms(const struct index_object *o)
+{
+	int64_t ms;
+
+	return __builtin_mul_overflow(o->fetched_at, 1000, &ms) ? INT64_MAX : ms;
+}
+
+/* In milliseconds, if it was fetched a moment ago. */
+static int64_t
+first_used(const struct index_object *o)
+{
+	int64_t now = clock_wall_ms();
+
+	return o->fetched_at <= now / 1000 && o->fetched_at >= now / 1000 - 1
+	    ? now
+	    : index_fetched_ms(o);
+}
+
 /* The slot stays with the object while there is a record of it. */
 static int
 store_object(struct index *ix, MDB_txn *txn, struct question *q, const struct index_entry *before)
@@ -130,7 +150,7 @@ store_object(struct index *ix, MDB_txn *txn, struct question *q, const struct in
 		if (rc != 0)
 			return rc;
 		if (o.usage != INDEX_NO_USAGE)
-			index_usage_set(ix->usage, o.usage, o.fetched_at);
+			index_usage_set(ix->usage, o.usage, first_used(&o));
 	}
 	return put_record(
 	    ix, txn, DB_OBJECTS, &q->key, record, index_record_encode_object(&o, record));
@@ -208,6 +228,50 @@ index_update(struct index *ix, const struct digest *d, index_decide_fn *decide, 
 
 	ask(&q, d, &e);
 	return index_env_write(ix, "write a record", update_step, &q);
+}
+
+struct questions {
+	const struct digest *const *digests;
+	unsigned n, at;
+	index_decide_nth_fn *decide;
+	void *arg;
+};
+
+static void
+decide_nth(struct index_entry *e, void *arg)
+{
+	struct questions *qs = arg;
+
+	qs->decide(e, qs->at, qs->arg);
+}
+
+static int
+update_many_step(struct index *ix, MDB_txn *txn, void *arg)
+{
+	struct questions *qs = arg;
+	int rc = 0, result = INDEX_KEEP;
+
+	for (qs->at = 0; qs->at < qs->n; qs->at++) {
+		struct index_entry e;
+		struct question q = {.decide = decide_nth, .arg = qs};
+
+		ask(&q, qs->digests[qs->at], &e);
+		rc = update_step(ix, txn, &q);
+		if (rc == 0)
+			result = 0;
+		else if (rc != INDEX_KEEP)
+			return rc;
+	}
+	return result;
+}
+
+enum index_result
+index_update_many(struct index *ix, const struct digest *const *digests, unsigned n,
+    index_decide_nth_fn *decide, void *arg)
+{
+	struct questions qs = {.digests = digests, .n = n, .decide = decide, .arg = arg};
+
+	return index_env_write(ix, "write records", update_many_step, &qs);
 }
 
 static int
@@ -289,20 +353,20 @@ index_delete_object(struct index *ix, const struct digest *d)
 /* --- usage, and the disk --------------------------------------------------------------------- */
 
 void
-index_touch(struct index *ix, const struct index_object *o, int64_t now)
+index_touch(struct index *ix, const struct index_object *o, int64_t now_ms)
 {
 	if (ix->usage != NULL && o->usage != INDEX_NO_USAGE)
-		index_usage_set(ix->usage, o->usage, now);
+		index_usage_set(ix->usage, o->usage, now_ms);
 }
 
 int64_t
 index_last_used(struct index *ix, const struct index_object *o)
 {
-	int64_t used = 0;
+	int64_t used = 0, fetched = index_fetched_ms(o);
 
 	if (ix->usage != NULL && o->usage != INDEX_NO_USAGE)
 		used = index_usage_get(ix->usage, o->usage);
-	return used > o->fetched_at ? used : o->fetched_at;
+	return used > fetched ? used : fetched;
 }
 
 enum index_result

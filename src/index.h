@@ -76,6 +76,10 @@ struct index_entry {
 typedef void index_decide_fn(struct index_entry *e, void *arg);
 enum index_result index_update(
     struct index *ix, const struct digest *d, index_decide_fn *decide, void *arg);
+/* The same for `n` digests in one transaction; `decide` is told which one. */
+typedef void index_decide_nth_fn(struct index_entry *e, unsigned nth, void *arg);
+enum index_result index_update_many(struct index *ix, const struct digest *const *digests, unsigned n,
+    index_decide_nth_fn *decide, void *arg);
 /* The same picture without a write transaction. INDEX_OK also when both are absent. */
 enum index_result index_look(struct index *ix, const struct digest *d, struct index_entry *e);
 
@@ -86,6 +90,9 @@ enum index_result index_each_lease(struct index *ix, index_lease_fn *each, void 
 /* Likewise every object. */
 typedef bool index_object_fn(const struct digest *d, const struct index_object *o, void *arg);
 enum index_result index_each_object(struct index *ix, index_object_fn *each, void *arg);
+/* Those of this algorithm whose hash begins with this byte: a 256th of all. */
+enum index_result index_each_object_in(
+    struct index *ix, uint8_t algo, uint8_t first, index_object_fn *each, void *arg);
 
 /* names: what was cached, in people's words. `upstream` is scheme://host[:port]. A name that
  * was put with the same digest less than INDEX_NAME_FRESH seconds before is not written again. */
@@ -94,14 +101,45 @@ enum index_result index_put_name(struct index *ix, const char *upstream, const c
     const char *tag, const struct digest *d, int64_t seen_at);
 enum index_result index_get_name(struct index *ix, const char *upstream, const char *repository,
     const char *tag, struct digest *d, int64_t *seen_at);
+/* Calls `each` for every name, in the order of their words, as above. */
+struct index_name {
+	const char *upstream, *repository, *tag; /* NULL: too long, not kept. Good until `each` returns */
+	struct digest digest;
+	int64_t seen_at;
+};
+typedef bool index_name_fn(const struct index_name *n, void *arg);
+enum index_result index_each_name(struct index *ix, index_name_fn *each, void *arg);
 /* proofs: this upstream has itself delivered the bytes of `d` (DESIGN.md section 6). */
 enum index_result index_put_proof(struct index *ix, const char *upstream, const struct digest *d);
 enum index_result index_get_proof(struct index *ix, const char *upstream, const struct digest *d);
 
-/* Object `o` was used now (wall clock, seconds): one atomic store in the usage array. */
-void index_touch(struct index *ix, const struct index_object *o, int64_t now);
-/* When `o` was last used, or its fetched_at when that is later or all that is known. */
+/* Walks over names and proofs and removes those that are of no use: a name whose object is not here an hour
+ * after it was seen, or that nobody has asked for for 30 days; a proof about an object that is neither here
+ * nor leased. A walk is owned by its caller (index_prune_free). Each call looks at about a thousand records,
+ * removes INDEX_PRUNE_MAX at most, and sets *removed; `now` is clock_wall(). INDEX_OK: there are more;
+ * INDEX_MISS: that was the end. */
+enum { INDEX_PRUNE_MAX = 100 };
+struct index_prune;
+struct index_prune *index_prune_new(void);
+void index_prune_free(struct index_prune **p);
+enum index_result index_prune(struct index *ix, struct index_prune *p, int64_t now, unsigned *removed)
+    __attribute__((warn_unused_result));
+
+/* Object `o` was used now (clock_wall_ms): one atomic store in the usage array. */
+void index_touch(struct index *ix, const struct index_object *o, int64_t now_ms);
+/* Its fetched_at in milliseconds; of a record that is out of reason, the largest there are. */
+int64_t index_fetched_ms(const struct index_object *o);
+/* When `o` was last used, in milliseconds since 1970, or its fetched_at when that is later or all
+ * that is known. */
 int64_t index_last_used(struct index *ix, const struct index_object *o);
+
+/* How large it is. */
+enum { INDEX_DATABASES = 4 };
+struct index_stats {
+	uint64_t records[INDEX_DATABASES]; /* objects, leases, names, proofs */
+	uint64_t used_bytes, map_bytes;    /* of the file, and what it may grow to */
+};
+enum index_result index_get_stats(struct index *ix, struct index_stats *s);
 
 /* Flushes to disk; blocks for tens of milliseconds: the gc child only. */
 enum index_result index_sync(struct index *ix);

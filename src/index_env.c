@@ -216,7 +216,7 @@ open_databases(struct index *ix, MDB_txn *txn, void *unused)
 		if (rc != 0)
 			return rc;
 	}
-	return 0;
+	return index_format_check(ix, txn);
 }
 
 /* NOSYNC: the files are the truth, and the index is dropped after a crash of the machine.

@@ -2,21 +2,18 @@
  * words, or, when that is longer than LMDB allows, another letter and the words' SHA-256. */
 #include "index.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "index_private.h"
 #include "index_record.h"
+#include "xalloc.h"
 
 enum { PLAIN = 'p', HASHED = 'h' };
 
-struct long_key {
-	uint8_t bytes[INDEX_KEY_MAX];
-	size_t len;
-};
-
 /* Appends the words, each with its NUL, so that no two lists of words look the same. */
 static void
-add_words(struct long_key *k, const char *const *words, size_t count)
+add_words(struct index_key *k, const char *const *words, size_t count)
 {
 	struct digest d;
 	struct hasher *h;
@@ -45,7 +42,7 @@ add_words(struct long_key *k, const char *const *words, size_t count)
 /* --- names ----------------------------------------------------------------------------------- */
 
 struct name {
-	struct long_key key;
+	struct index_key key;
 	struct digest digest;
 	int64_t seen_at;
 };
@@ -117,12 +114,93 @@ index_get_name(struct index *ix, const char *upstream, const char *repository, c
 	return result;
 }
 
+/* --- all names ------------------------------------------------------------------------------- */
+
+enum { NAME_ROWS = 64 };
+
+struct name_rows {
+	struct index_walk at;
+	struct name row[NAME_ROWS];
+	unsigned n;
+};
+
+static int
+add_name(struct index *ix, MDB_txn *txn, const MDB_val *key, const MDB_val *value, void *arg)
+{
+	struct name_rows *rows = arg;
+	struct name *n = &rows->row[rows->n];
+
+	(void)txn;
+	index_key_copy(&n->key, key);
+	if (index_record_decode_name(value->mv_data, value->mv_size, &n->digest, &n->seen_at))
+		rows->n++;
+	else
+		index_odd_record(ix, DB_NAMES);
+	return rows->n == NAME_ROWS ? INDEX_ENOUGH : 0;
+}
+
+static int
+read_names_step(struct index *ix, MDB_txn *txn, void *arg)
+{
+	struct name_rows *rows = arg;
+
+	rows->n = 0;
+	return index_batch(ix, txn, &rows->at, add_name, rows);
+}
+
+/* The words of a plain key, each with its NUL. */
+static void
+split_words(const struct index_key *k, struct index_name *out)
+{
+	const char **const words[] = {&out->upstream, &out->repository, &out->tag};
+	const char *p = (const char *)k->bytes + 1, *end = (const char *)k->bytes + k->len;
+
+	if (k->len == 0 || k->bytes[0] != PLAIN || k->bytes[k->len - 1] != '\0')
+		return;
+	for (int i = 0; i < 3; i++) {
+		if (p >= end) {
+			out->upstream = NULL;
+			return;
+		}
+		*words[i] = p;
+		p += strlen(p) + 1;
+	}
+}
+
+static bool
+hand_on(const struct name_rows *rows, index_name_fn *each, void *arg)
+{
+	for (unsigned i = 0; i < rows->n; i++) {
+		const struct name *n = &rows->row[i];
+		struct index_name out = {.digest = n->digest, .seen_at = n->seen_at};
+
+		split_words(&n->key, &out);
+		if (!each(&out, arg))
+			return false;
+	}
+	return true;
+}
+
+enum index_result
+index_each_name(struct index *ix, index_name_fn *each, void *arg)
+{
+	struct name_rows *rows = xcalloc(1, sizeof(*rows));
+	enum index_result result;
+
+	rows->at.db = DB_NAMES;
+	do
+		result = index_env_read(ix, "walk over the names", read_names_step, rows);
+	while (result == INDEX_OK && hand_on(rows, each, arg) && !rows->at.at_end);
+	free(rows);
+	return result;
+}
+
 /* --- proofs: the digest comes first, so that those about one object stand together ----------- */
 
 enum { PROOF_VERSION = 1 };
 
 static void
-proof_init(struct long_key *k, const char *upstream, const struct digest *d)
+proof_init(struct index_key *k, const char *upstream, const struct digest *d)
 {
 	k->len = digest_key(d, k->bytes);
 	add_words(k, &upstream, 1);
@@ -131,7 +209,7 @@ proof_init(struct long_key *k, const char *upstream, const struct digest *d)
 static int
 put_proof_step(struct index *ix, MDB_txn *txn, void *arg)
 {
-	struct long_key *k = arg;
+	struct index_key *k = arg;
 	uint8_t version = PROOF_VERSION;
 	MDB_val key = {k->len, k->bytes}, value = {1, &version};
 
@@ -141,7 +219,7 @@ put_proof_step(struct index *ix, MDB_txn *txn, void *arg)
 static int
 get_proof_step(struct index *ix, MDB_txn *txn, void *arg)
 {
-	struct long_key *k = arg;
+	struct index_key *k = arg;
 	MDB_val key = {k->len, k->bytes}, value;
 	int rc = mdb_get(txn, ix->db[DB_PROOFS], &key, &value);
 
@@ -156,7 +234,7 @@ get_proof_step(struct index *ix, MDB_txn *txn, void *arg)
 enum index_result
 index_put_proof(struct index *ix, const char *upstream, const struct digest *d)
 {
-	struct long_key k;
+	struct index_key k;
 
 	proof_init(&k, upstream, d);
 	if (index_env_read(ix, "look up a proof", get_proof_step, &k) == INDEX_OK)
@@ -167,7 +245,7 @@ index_put_proof(struct index *ix, const char *upstream, const struct digest *d)
 enum index_result
 index_get_proof(struct index *ix, const char *upstream, const struct digest *d)
 {
-	struct long_key k;
+	struct index_key k;
 
 	proof_init(&k, upstream, d);
 	return index_env_read(ix, "look up a proof", get_proof_step, &k);
@@ -175,7 +253,7 @@ index_get_proof(struct index *ix, const char *upstream, const struct digest *d)
 
 /* 0: one was deleted. MDB_NOTFOUND: there is none any more. */
 static int
-delete_first(MDB_cursor *cursor, const struct long_key *prefix)
+delete_first(MDB_cursor *cursor, const struct index_key *prefix)
 {
 	MDB_val key = {prefix->len, (void *)(uintptr_t)prefix->bytes}, value;
 	int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
@@ -190,7 +268,7 @@ delete_first(MDB_cursor *cursor, const struct long_key *prefix)
 int
 index_proofs_delete(struct index *ix, MDB_txn *txn, const struct digest *d)
 {
-	struct long_key prefix;
+	struct index_key prefix;
 	MDB_cursor *cursor;
 	int rc = mdb_cursor_open(txn, ix->db[DB_PROOFS], &cursor);
 

@@ -48,6 +48,29 @@ void index_env_failed(struct index *ix, const char *what, int rc);
 /* A record in `db` could not be decoded: logged once, and treated as absent. */
 void index_odd_record(struct index *ix, enum index_db db);
 
+/* index_format.c: MDB_VERSION_MISMATCH when the index is of another format; a new one is marked. */
+int index_format_check(struct index *ix, MDB_txn *txn);
+
+/* index_scan.c: walks over a database in batches. A step of the caller's empties what it collects, then lets
+ * index_batch() call `row` for the records after the one that the walk has reached, until that returns INDEX_ENOUGH,
+ * which counts its record, or a failure, after which the batch may be run again; of INDEX_BATCH at most. */
+struct index_key {
+	uint8_t bytes[INDEX_KEY_MAX];
+	size_t len;
+};
+struct index_walk {
+	enum index_db db;
+	uint8_t prefix[2];  /* of all keys that the walk sees … */
+	size_t prefix_len;  /* … 0: every key */
+	struct index_key last; /* the key that the walk has reached; its len is 0: it begins */
+	bool at_end;
+};
+enum { INDEX_ENOUGH = 1, INDEX_BATCH = 1024 };
+typedef int index_row_fn(
+    struct index *ix, MDB_txn *txn, const MDB_val *key, const MDB_val *value, void *arg);
+int index_batch(struct index *ix, MDB_txn *txn, struct index_walk *w, index_row_fn *row, void *arg);
+void index_key_copy(struct index_key *to, const MDB_val *key);
+
 /* index_name.c: removes all proofs about a digest. */
 int index_proofs_delete(struct index *ix, MDB_txn *txn, const struct digest *d);
 

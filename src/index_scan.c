@@ -19,101 +19,136 @@ struct row {
 	} as;
 };
 
-struct walk {
-	enum index_db db;
-	uint8_t last[DIGEST_KEY_MAX]; /* the key that the walk has reached */
-	size_t last_len;              /* 0: it begins */
-	bool done;
+struct rows {
+	struct index_walk at;
 	size_t count;
-	struct row rows[BATCH];
+	struct row row[BATCH];
 };
 
-static void
-add_row(struct index *ix, struct walk *w, const MDB_val *key, const MDB_val *value)
-{
-	struct row *r = &w->rows[w->count];
-	bool ok = digest_from_key(key->mv_data, key->mv_size, &r->digest);
+/* --- a batch ---------------------------------------------------------------------------------- */
 
-	if (ok && w->db == DB_LEASES)
-		ok = index_record_decode_lease(value->mv_data, value->mv_size, &r->as.lease);
-	else if (ok)
-		ok = index_record_decode_object(value->mv_data, value->mv_size, &r->as.object);
-	if (ok)
-		w->count++;
-	else
-		index_odd_record(ix, w->db);
+void
+index_key_copy(struct index_key *to, const MDB_val *key)
+{
+	to->len = key->mv_size < sizeof(to->bytes) ? key->mv_size : sizeof(to->bytes);
+	memcpy(to->bytes, key->mv_data, to->len);
 }
 
 /* Places the cursor on the first record after the key that the walk has reached. */
 static int
-seek(struct walk *w, MDB_cursor *cursor, MDB_val *key, MDB_val *value)
+seek(const struct index_walk *w, MDB_cursor *cursor, MDB_val *key, MDB_val *value)
 {
+	const struct index_key *last = &w->last;
 	int rc;
 
-	if (w->last_len == 0)
+	if (last->len == 0 && w->prefix_len == 0)
 		return mdb_cursor_get(cursor, key, value, MDB_FIRST);
-	*key = (MDB_val){w->last_len, w->last};
+	if (last->len == 0) {
+		*key = (MDB_val){w->prefix_len, (void *)(uintptr_t)w->prefix};
+		return mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
+	}
+	*key = (MDB_val){last->len, (void *)(uintptr_t)last->bytes};
 	rc = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
-	if (rc != 0 || key->mv_size != w->last_len ||
-	    memcmp(key->mv_data, w->last, w->last_len) != 0)
+	if (rc != 0 || key->mv_size != last->len || memcmp(key->mv_data, last->bytes, last->len) != 0)
 		return rc;
 	return mdb_cursor_get(cursor, key, value, MDB_NEXT);
 }
 
+/* MDB_NOTFOUND: the walk has left the keys that it is to see. */
 static int
-batch(struct index *ix, struct walk *w, MDB_cursor *cursor)
+within(const struct index_walk *w, const MDB_val *key)
 {
-	MDB_val key, value;
-	int rc = seek(w, cursor, &key, &value);
+	bool is = key->mv_size >= w->prefix_len && memcmp(key->mv_data, w->prefix, w->prefix_len) == 0;
 
-	for (int i = 0; rc == 0 && i < BATCH; i++) {
-		add_row(ix, w, &key, &value);
-		w->last_len = key.mv_size < sizeof(w->last) ? key.mv_size : sizeof(w->last);
-		memcpy(w->last, key.mv_data, w->last_len);
-		rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-	}
-	w->done = rc == MDB_NOTFOUND;
-	return rc == MDB_NOTFOUND ? 0 : rc;
+	return is ? 0 : MDB_NOTFOUND;
 }
 
 static int
-batch_step(struct index *ix, MDB_txn *txn, void *arg)
+see_rows(struct index *ix, MDB_cursor *cursor, struct index_walk *w, index_row_fn *row, void *arg)
 {
-	struct walk *w = arg;
+	MDB_val key, value;
+	int rc = seek(w, cursor, &key, &value), seen = 0;
+
+	for (int i = 0; rc == 0 && seen == 0 && i < INDEX_BATCH && (rc = within(w, &key)) == 0; i++) {
+		seen = row(ix, mdb_cursor_txn(cursor), &key, &value, arg);
+		if (seen != 0 && seen != INDEX_ENOUGH)
+			return seen;
+		index_key_copy(&w->last, &key);
+		rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+	}
+	w->at_end = rc == MDB_NOTFOUND;
+	return w->at_end ? 0 : rc;
+}
+
+int
+index_batch(struct index *ix, MDB_txn *txn, struct index_walk *w, index_row_fn *row, void *arg)
+{
+	const struct index_key began = w->last;
 	MDB_cursor *cursor;
 	int rc = mdb_cursor_open(txn, ix->db[w->db], &cursor);
 
 	if (rc != 0)
 		return rc;
-	w->count = 0;
-	rc = batch(ix, w, cursor);
+	rc = see_rows(ix, cursor, w, row, arg);
 	mdb_cursor_close(cursor);
+	if (rc != 0)
+		w->last = began;
 	return rc;
+}
+
+/* --- leases and objects ----------------------------------------------------------------------- */
+
+static int
+add_row(struct index *ix, MDB_txn *txn, const MDB_val *key, const MDB_val *value, void *arg)
+{
+	struct rows *rows = arg;
+	struct row *r = &rows->row[rows->count];
+	bool ok = digest_from_key(key->mv_data, key->mv_size, &r->digest);
+
+	(void)txn;
+	if (ok && rows->at.db == DB_LEASES)
+		ok = index_record_decode_lease(value->mv_data, value->mv_size, &r->as.lease);
+	else if (ok)
+		ok = index_record_decode_object(value->mv_data, value->mv_size, &r->as.object);
+	if (ok)
+		rows->count++;
+	else
+		index_odd_record(ix, rows->at.db);
+	return rows->count == BATCH ? INDEX_ENOUGH : 0;
+}
+
+static int
+batch_step(struct index *ix, MDB_txn *txn, void *arg)
+{
+	struct rows *rows = arg;
+
+	rows->count = 0;
+	return index_batch(ix, txn, &rows->at, add_row, rows);
 }
 
 typedef bool row_fn(const struct row *r, void *arg);
 
 /* False: `each` has seen enough. */
 static bool
-hand_on(const struct walk *w, row_fn *each, void *arg)
+hand_on(const struct rows *rows, row_fn *each, void *arg)
 {
-	for (size_t i = 0; i < w->count; i++)
-		if (!each(&w->rows[i], arg))
+	for (size_t i = 0; i < rows->count; i++)
+		if (!each(&rows->row[i], arg))
 			return false;
 	return true;
 }
 
 static enum index_result
-walk(struct index *ix, enum index_db db, row_fn *each, void *arg)
+walk(struct index *ix, const struct index_walk *start, row_fn *each, void *arg)
 {
-	struct walk *w = xcalloc(1, sizeof(*w));
+	struct rows *rows = xmalloc(sizeof(*rows));
 	enum index_result result;
 
-	w->db = db;
+	rows->at = *start;
 	do
-		result = index_env_read(ix, "walk over the records", batch_step, w);
-	while (result == INDEX_OK && hand_on(w, each, arg) && !w->done);
-	free(w);
+		result = index_env_read(ix, "walk over the records", batch_step, rows);
+	while (result == INDEX_OK && hand_on(rows, each, arg) && !rows->at.at_end);
+	free(rows);
 	return result;
 }
 
@@ -133,7 +168,9 @@ call_lease(const struct row *r, void *arg)
 enum index_result
 index_each_lease(struct index *ix, index_lease_fn *each, void *arg)
 {
-	return walk(ix, DB_LEASES, call_lease, &(struct lease_call){each, arg});
+	const struct index_walk start = {.db = DB_LEASES};
+
+	return walk(ix, &start, call_lease, &(struct lease_call){each, arg});
 }
 
 struct object_call {
@@ -152,5 +189,16 @@ call_object(const struct row *r, void *arg)
 enum index_result
 index_each_object(struct index *ix, index_object_fn *each, void *arg)
 {
-	return walk(ix, DB_OBJECTS, call_object, &(struct object_call){each, arg});
+	const struct index_walk start = {.db = DB_OBJECTS};
+
+	return walk(ix, &start, call_object, &(struct object_call){each, arg});
+}
+
+enum index_result
+index_each_object_in(
+    struct index *ix, uint8_t algo, uint8_t first, index_object_fn *each, void *arg)
+{
+	const struct index_walk start = {.db = DB_OBJECTS, .prefix = {algo, first}, .prefix_len = 2};
+
+	return walk(ix, &start, call_object, &(struct object_call){each, arg});
 }

@@ -15,13 +15,13 @@
 #include "xalloc.h"
 
 enum {
-	SLOT_BYTES = sizeof(uint32_t),
-	GROW_BYTES = 256 * 1024, /* 65536 objects at a time */
+	SLOT_BYTES = sizeof(int64_t),
+	GROW_BYTES = 64 * 1024, /* 8192 objects at a time */
 };
 
 struct index_usage {
 	int fd;
-	_Atomic uint32_t *slots; /* NULL: nothing is mapped */
+	_Atomic int64_t *slots; /* NULL: nothing is mapped */
 	size_t length;           /* bytes mapped */
 };
 
@@ -63,7 +63,7 @@ map_again(struct index_usage *u)
 }
 
 /* NULL: the file does not reach so far. */
-static _Atomic uint32_t *
+static _Atomic int64_t *
 slot_at(struct index_usage *u, uint32_t slot)
 {
 	size_t end = ((size_t)slot + 1) * SLOT_BYTES;
@@ -119,18 +119,18 @@ index_usage_reserve(struct index_usage *u, uint32_t slot)
 }
 
 void
-index_usage_set(struct index_usage *u, uint32_t slot, int64_t when)
+index_usage_set(struct index_usage *u, uint32_t slot, int64_t when_ms)
 {
-	_Atomic uint32_t *p = slot_at(u, slot);
+	_Atomic int64_t *p = slot_at(u, slot);
 
 	if (p != NULL)
-		atomic_store_explicit(p, (uint32_t)when, memory_order_relaxed);
+		atomic_store_explicit(p, when_ms, memory_order_relaxed);
 }
 
 int64_t
 index_usage_get(struct index_usage *u, uint32_t slot)
 {
-	_Atomic uint32_t *p = slot_at(u, slot);
+	_Atomic int64_t *p = slot_at(u, slot);
 
 	return p != NULL ? atomic_load_explicit(p, memory_order_relaxed) : 0;
 }

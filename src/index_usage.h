@@ -1,4 +1,4 @@
-/* The usage array: when each object was last used, in seconds since 1970, 32 bits an object, in
+/* The usage array: when each object was last used, in milliseconds since 1970, 64 bits an object, in
  * a file that every process maps. Which object has which slot is the index's. No LMDB here. */
 #ifndef INDEX_USAGE_H
 #define INDEX_USAGE_H
@@ -19,7 +19,7 @@ void index_usage_close(struct index_usage **u);
 bool index_usage_reserve(struct index_usage *u, uint32_t slot) __attribute__((warn_unused_result));
 
 /* Nothing happens, and 0 is read, for a slot beyond the end of the file. */
-void index_usage_set(struct index_usage *u, uint32_t slot, int64_t when);
+void index_usage_set(struct index_usage *u, uint32_t slot, int64_t when_ms);
 int64_t index_usage_get(struct index_usage *u, uint32_t slot);
 
 /* Flushes to disk. False with errno. */

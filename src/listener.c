@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -14,23 +13,27 @@
 #include "child.h"
 #include "clock.h"
 #include "conf.h"
+#include "conf_routes.h"
 #include "conn.h"
 #include "fill.h"
+#include "listener_door.h"
+#include "listener_metrics.h"
 #include "log.h"
+#include "login.h"
+#include "realms.h"
 #include "registry.h"
 #include "request.h"
 #include "route.h"
+#include "secret.h"
 #include "shm.h"
 #include "store.h"
 #include "tls.h"
 #include "upstream.h"
+#include "version.h"
 #include "xalloc.h"
 
 enum {
 	TICK_MS = 100,
-	ACCEPT_BATCH = 64,     /* connections accepted in one turn of the loop */
-	ACCEPT_PAUSE_MS = 100, /* after the process ran out of descriptors */
-	REFUSED_SAY_MS = 1000,
 	REOPEN_TICKS = 100,  /* between attempts to open an index that would not open */
 	INPUT_EXTRA = 65536, /* bytes of a request's body read ahead, besides its head */
 	RETIRED_IDLE_MS = 1000, /* a client that is about to ask again is not cut off by a reload */
@@ -40,129 +43,17 @@ struct listener {
 	const struct child_start *start;
 	struct event_base *base;
 	struct event *wake_event, *tick_event;
-	struct event **accept_events; /* one a listening socket */
+	struct door *door;
 	struct services services;
 	struct conns *conns;
 	struct route_table *routes;
+	struct registry_set *sets; /* conf's server.registries */
 	struct child *child;
 	unsigned ticks;
-	unsigned refused;         /* connections, since that was last said */
-	uint64_t refused_said_ms; /* clock_ms */
 	bool draining;
 };
 
-/* --- accepting
- * ----------------------------------------------------------------------------------- */
-
-/* One line a second at most: a flood of connections is not to become a flood of lines. */
-static void
-refuse(struct listener *l, int fd, const char *address, const char *why)
-{
-	uint64_t now = clock_ms();
-
-	close(fd);
-	l->refused++;
-	if (now - l->refused_said_ms < REFUSED_SAY_MS)
-		return;
-	log_warn("%u connections refused, the last from %s: %s", l->refused, address, why);
-	l->refused = 0;
-	l->refused_said_ms = now;
-}
-
-/* Why one more connection from this address is too many; NULL: it is not. Counted as open in any
- * case. */
-static const char *
-over_limit(struct listener *l, const char *address)
-{
-	const struct conf *conf = l->start->conf;
-	unsigned all = shm_connections_add(l->start->shm, l->start->number, 1);
-	unsigned from = shm_address_add(l->start->shm, l->start->number, address, 1);
-
-	if (conf->server.max_connections > 0 && all > conf->server.max_connections)
-		return "server.maxConnections are open";
-	if (conf->server.max_connections_per_address > 0 &&
-	    from > conf->server.max_connections_per_address)
-		return "server.maxConnectionsPerAddress are open from it";
-	return NULL;
-}
-
-static void
-welcome(struct listener *l, int fd, const struct sockaddr *peer)
-{
-	char address[CONN_ADDRESS_SIZE];
-	struct tls *tls = NULL;
-	const char *why;
-
-	conn_address_text(peer, address);
-	why = over_limit(l, address);
-	if (why == NULL && l->start->tls != NULL && (tls = tls_accept(l->start->tls, fd)) == NULL)
-		why = "no TLS session can be made";
-	if (why != NULL) {
-		shm_connections_add(l->start->shm, l->start->number, -1);
-		shm_address_add(l->start->shm, l->start->number, address, -1);
-		refuse(l, fd, address, why);
-		return;
-	}
-	shm_count(l->start->shm, l->start->number, COUNT_CONNECTIONS, 1);
-	conn_new(l->conns, fd, tls, peer);
-}
-
-static void
-stop_accepting(struct listener *l)
-{
-	for (unsigned i = 0; i < l->start->nlisten; i++)
-		event_del(l->accept_events[i]);
-}
-
-static bool
-start_accepting(struct listener *l)
-{
-	for (unsigned i = 0; i < l->start->nlisten; i++)
-		if (!event_pending(l->accept_events[i], EV_READ, NULL) &&
-		    event_add(l->accept_events[i], NULL) != 0)
-			return false;
-	return true;
-}
-
-/* Out of descriptors: what waits stays in the queue of the kernel for a moment. */
-static void
-accept_failed(struct listener *l)
-{
-	if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
-		return;
-	log_warn("accept: %s", strerror(errno));
-	stop_accepting(l); /* the tick begins again */
-}
-
-static void
-accept_some(struct listener *l, int listen_fd, unsigned most)
-{
-	while (most-- > 0) {
-		struct sockaddr_storage peer;
-		socklen_t size = sizeof(peer);
-		int fd = accept4(
-		    listen_fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd >= 0)
-			welcome(l, fd, (struct sockaddr *)&peer);
-		else if (errno == EINTR || errno == ECONNABORTED)
-			continue;
-		else {
-			accept_failed(l);
-			return;
-		}
-	}
-}
-
-static void
-on_accept(evutil_socket_t fd, short what, void *arg)
-{
-	(void)what;
-	accept_some(arg, fd, ACCEPT_BATCH);
-}
-
-/* --- the loop's other events
- * ----------------------------------------------------------------------- */
+/* --- the loop's other events ------------------------------------------------------------------ */
 
 static void
 on_wake(evutil_socket_t fd, short what, void *arg)
@@ -203,12 +94,12 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	l->ticks++;
 	log_flush();
+	listener_measure(l->start, &l->services);
 	requests_admit(&l->services);
-	if (!l->draining)
-		(void)start_accepting(l);
+	door_tick(l->door);
 	if (l->services.index == NULL && l->ticks % REOPEN_TICKS == 0)
 		open_store(l);
-	if (l->draining && conns_open(l->conns) == 0)
+	if (l->draining && conns_open(l->conns) == 0 && door_waiting(l->door) == 0)
 		event_base_loopbreak(l->base);
 }
 
@@ -217,19 +108,6 @@ drain_one(struct conn *c, void *arg)
 {
 	(void)arg;
 	request_drain(c);
-}
-
-/* When the cache stops, clients in the queue of the kernel were promised a connection: they are
- * served, and told to close. When a successor has the sockets too, it serves them. */
-static void
-leave_sockets(struct listener *l, enum child_end why)
-{
-	for (unsigned i = 0; i < l->start->nlisten; i++) {
-		if (why == CHILD_END_STOP)
-			accept_some(l, l->start->listen_fds[i], UINT32_MAX);
-		event_del(l->accept_events[i]);
-		close(l->start->listen_fds[i]);
-	}
 }
 
 /* A client that is told to close by its next answer loses no request; one whose idle connection is
@@ -241,7 +119,7 @@ on_drain(enum child_end why, void *arg)
 
 	log_info("draining: %u connections", conns_open(l->conns));
 	if (!l->draining)
-		leave_sockets(l, why);
+		door_close(l->door, why);
 	l->draining = l->services.draining = true;
 	if (why == CHILD_END_RETIRE)
 		conns_limit_idle(l->conns, RETIRED_IDLE_MS);
@@ -249,28 +127,18 @@ on_drain(enum child_end why, void *arg)
 		conns_each(l->conns, drain_one, NULL);
 }
 
-/* --- putting together
- * ------------------------------------------------------------------------------ */
+/* --- putting together ------------------------------------------------------------------------- */
 
 static struct route_table *
 make_routes(const struct conf *conf)
 {
-	size_t n = conf->server.nrules + (conf->server.default_backend.host != NULL ? 1 : 0), bad;
-	struct route_rule *rules = xcalloc(n, sizeof(*rules));
 	struct route_table *table;
 	char *error = NULL;
+	size_t bad;
 
-	for (size_t i = 0; i < conf->server.nrules; i++)
-		rules[i] =
-		    (struct route_rule){conf->server.rules[i].regex, conf->server.rules[i].to.host,
-			conf->server.rules[i].to.scheme, conf->server.rules[i].to.trusted};
-	if (conf->server.default_backend.host != NULL)
-		rules[n - 1] = (struct route_rule){NULL, conf->server.default_backend.host,
-		    conf->server.default_backend.scheme, conf->server.default_backend.trusted};
-	table = route_table_new(rules, n, &bad, &error);
+	table = conf_routes(conf, &bad, &error);
 	if (table == NULL)
 		fatal("server.upstreamRules: rule %zu: %s", bad + 1, error);
-	free(rules);
 	return table;
 }
 
@@ -280,6 +148,48 @@ count_check(void *arg, bool shared)
 	struct listener *l = arg;
 
 	shm_count(l->start->shm, l->start->number, shared ? COUNT_CHECKS_SHARED : COUNT_CHECKS, 1);
+}
+
+static void
+make_sets(struct listener *l)
+{
+	const struct conf *conf = l->start->conf;
+
+	l->sets = xcalloc(conf->server.nregistries, sizeof(*l->sets));
+	for (size_t i = 0; i < conf->server.nregistries; i++) {
+		const struct conf_registry *r = &conf->server.registries[i];
+
+		l->sets[i] = (struct registry_set){r->scheme, (const char *const *)r->hosts,
+		    (unsigned)r->nhosts, r->ca_path};
+	}
+}
+
+static void
+make_registries(struct listener *l, const struct upstream_config *upstream_config)
+{
+	const struct conf *conf = l->start->conf;
+	struct registries_config config = {
+	    .base = l->base,
+	    .upstream = l->services.upstream,
+	    .upstream_config = upstream_config,
+	    .shm = l->start->shm,
+	    .listener = l->start->number,
+	    .nsets = (unsigned)conf->server.nregistries,
+	    .first_byte_ms = conf->server.first_byte_timeout,
+	    .credentials = l->start->credentials,
+	    .ncredentials = l->start->credentials != NULL ? (unsigned)conf->server.nregistries : 0,
+	    .keep_clients = l->start->users != NULL,
+	    .limit_unsaid_ms = conf->server.rate_limit_default,
+	    .limit_most_ms = conf->server.rate_limit_max,
+	    .down_after = conf->server.down_after,
+	    .down_most_ms = conf->server.down_max,
+	};
+
+	make_sets(l);
+	config.sets = l->sets;
+	l->services.registries = registries_new(&config);
+	if (l->services.registries == NULL)
+		fatal("cannot talk to registries");
 }
 
 static void
@@ -299,7 +209,7 @@ make_upstream(struct listener *l)
 	l->services.upstream = upstream_new(l->base, &config);
 	if (l->services.upstream == NULL)
 		fatal("cannot talk to registries");
-	l->services.registries = registries_new(l->services.upstream);
+	make_registries(l, &config);
 	l->services.check = check_new(l->services.registries, count_check, l);
 }
 
@@ -314,7 +224,6 @@ make_fills(struct listener *l)
 	    .store = l->services.store,
 	    .registries = l->services.registries,
 	    .owner = {l->start->number, l->start->generation},
-	    .max_object = conf->gc.disk_max_size,
 	    .queue_timeout_ms = conf->server.timeout,
 	    .retry_ms = conf->server.first_byte_timeout,
 	};
@@ -330,10 +239,25 @@ make_conns(struct listener *l)
 	    .keep_alive_ms = conf->server.keep_alive,
 	    .io_timeout_ms = conf->server.timeout,
 	    .input_bytes = conf->server.max_head + INPUT_EXTRA,
+	    .shm = l->start->shm,
+	    .bandwidth = conf->server.client_bandwidth,
 	};
 
 	l->conns = conns_new(l->base, &request_hooks, &limits);
 	conns_set_user(l->conns, &l->services);
+}
+
+static void
+make_login(struct listener *l)
+{
+	const struct conf *conf = l->start->conf;
+	struct services *s = &l->services;
+
+	s->realm = conf->server.auth.realm;
+	s->wants_certificate = conf->server.auth.clients != NULL &&
+	    strcmp(conf->server.auth.clients, "certificate") == 0;
+	if (l->start->users != NULL)
+		s->login = login_new(l->base, l->start->users, shm_key(l->start->shm));
 }
 
 static void
@@ -347,30 +271,27 @@ make_services(struct listener *l)
 	s->shm = l->start->shm;
 	s->listener = l->start->number;
 	s->routes = l->routes = make_routes(conf);
+	s->realms = realms_new();
 	s->streamers = conf->server.streamers;
+	s->request_rate =
+	    (struct shm_rate){conf->server.request_rate, conf->server.request_burst};
 	s->timeout_ms = conf->server.timeout;
+	s->grace_ms = conf->server.check_grace;
+	s->secret = secret_new(shm_key(l->start->shm));
+	s->first_byte_ms = conf->server.first_byte_timeout;
 	s->max_head = conf->server.max_head;
 	s->read_only = conf->server.read_only;
 	s->access_log = conf->log.access;
-	s->tls = l->start->tls != NULL;
+	s->pass_ranges = conf->server.pass_ranges;
+	if (l->start->tls != NULL)
+		tls_server_share_tickets(l->start->tls, l->start->shm);
+	s->rate_limit_status = strcmp(conf->server.rate_limit_status, "503") == 0 ? 503 : 429;
+	make_login(l);
 	open_store(l);
+	listener_name_upstreams(l->start);
 	make_upstream(l);
 	make_fills(l);
 	make_conns(l);
-}
-
-static bool
-make_accept_events(struct listener *l)
-{
-	l->accept_events = xcalloc(l->start->nlisten, sizeof(struct event *));
-	for (unsigned i = 0; i < l->start->nlisten; i++) {
-		l->accept_events[i] = event_new(l->base, l->start->listen_fds[i],
-		    EV_READ | EV_PERSIST, on_accept, l);
-		if (l->accept_events[i] == NULL ||
-		    listen(l->start->listen_fds[i], CHILD_BACKLOG) != 0)
-			return false;
-	}
-	return true;
 }
 
 static void
@@ -381,8 +302,8 @@ make_events(struct listener *l)
 	l->wake_event = event_new(l->base, shm_wake_fd(l->start->shm, l->start->number),
 	    EV_READ | EV_PERSIST, on_wake, l);
 	l->tick_event = event_new(l->base, -1, EV_PERSIST, on_tick, l);
-	if (!make_accept_events(l) || l->wake_event == NULL || l->tick_event == NULL ||
-	    !start_accepting(l) || event_add(l->wake_event, NULL) != 0 ||
+	l->door = door_new(l->base, l->start, l->conns);
+	if (l->door == NULL || l->wake_event == NULL || l->tick_event == NULL || event_add(l->wake_event, NULL) != 0 ||
 	    event_add(l->tick_event, &tick) != 0)
 		fatal("cannot make the listener's events");
 }
@@ -390,17 +311,19 @@ make_events(struct listener *l)
 static void
 take_down(struct listener *l)
 {
+	door_free(&l->door);
 	conns_free(&l->conns);
+	login_free(&l->services.login);
 	fills_free(&l->services.fills);
 	check_free(&l->services.check);
 	registries_free(&l->services.registries);
+	free(l->sets);
+	secret_free(&l->services.secret);
 	upstream_free(&l->services.upstream);
 	index_close(&l->services.index);
 	store_close(&l->services.store);
 	route_table_free(&l->routes);
-	for (unsigned i = 0; i < l->start->nlisten; i++)
-		event_free(l->accept_events[i]);
-	free(l->accept_events);
+	realms_free(&l->services.realms);
 	event_free(l->wake_event);
 	event_free(l->tick_event);
 	child_end(&l->child);

@@ -8,39 +8,46 @@
 #include <unistd.h>
 
 #include "conf.h"
+#include "conf_auth.h"
+#include "conf_routes.h"
+#include "conf_tls.h"
+#include "list.h"
 #include "log.h"
 #include "master.h"
 #include "route.h"
 #include "tls.h"
+#include "verify.h"
+#include "version.h"
 #include "xalloc.h"
 
-#ifndef PACKAGE_VERSION
-#define PACKAGE_VERSION "unknown"
-#endif
 #ifndef DEFAULT_CONFIG
 #define DEFAULT_CONFIG "/etc/registry-cache/registry-cache.yaml"
 #endif
 
 enum { EXIT_USAGE = 2 }; /* also for a configuration that is wrong */
 
-enum { OPTION_PRINT_CONFIG = 256 };
+enum { OPTION_PRINT_CONFIG = 256, OPTION_LIST, OPTION_VERIFY, OPTION_REPAIR };
 
 struct options {
 	const char *config;
 	const char *pid_path;
 	unsigned debug; /* how often -d was given */
-	bool detach, test, print_config;
+	bool detach, test, print_config, verify, repair, list;
 };
 
 static void
 usage(FILE *to)
 {
-	fputs("usage: registry-cache [-DdhtV] [-c file] [-p file] [--print-config]\n"
+	fputs("usage: registry-cache [-DdhtV] [-c file] [-p file] [--print-config] [--list]\n"
+	      "                      [--verify [--repair]]\n"
 	      "  -c file         the configuration (" DEFAULT_CONFIG ")\n"
 	      "  -t              check the configuration and exit\n"
 	      "  -D              become a daemon; the exit status says whether it serves\n"
 	      "  -p file         write the master's pid there\n"
 	      "  --print-config  print the configuration, defaults included, and exit\n"
+	      "  --list          list the tags that are stored\n"
+	      "  --verify        hash every stored object; exit status 1 if any is bad\n"
+	      "  --repair        with --verify: remove what is bad\n"
 	      "  -d, -dd         log level debug, trace\n"
 	      "  -V              print the version and exit\n"
 	      "  -h              print this and exit\n",
@@ -49,37 +56,49 @@ usage(FILE *to)
 
 /* --- checks ---------------------------------------------------------------------------------- */
 
-static struct route_rule
-rule_to(const char *regex, const struct conf_backend *to)
-{
-	return (struct route_rule){
-	    .regex = regex, .host = to->host, .scheme = to->scheme, .trusted = to->trusted};
-}
-
 /* The same rules as a listener compiles, so that none finds a mistake that was not said here. */
 static bool
 routes_are_valid(const struct conf *c, const char *file, FILE *errors)
 {
-	size_t n = c->server.nrules, bad = 0;
-	struct route_rule *rules = xcalloc(n + 1, sizeof(*rules));
-	struct route_table *table;
+	size_t bad = 0;
 	char *error = NULL;
-	bool valid;
+	struct route_table *table = conf_routes(c, &bad, &error);
+	bool valid = table != NULL;
 
-	for (size_t i = 0; i < n; i++)
-		rules[i] = rule_to(c->server.rules[i].regex, &c->server.rules[i].to);
-	if (c->server.default_backend.host != NULL)
-		rules[n++] = rule_to(NULL, &c->server.default_backend);
-	table = route_table_new(rules, n, &bad, &error);
-	if (table == NULL && bad < c->server.nrules)
+	if (!valid && bad < c->server.nrules)
 		fprintf(errors, "%s:%u:%u: %s\n", file, c->server.rules[bad].line,
 		    c->server.rules[bad].column, error);
-	else if (table == NULL)
+	else if (!valid)
 		fprintf(errors, "%s: server.defaultBackend: %s\n", file, error);
-	valid = table != NULL;
 	route_table_free(&table);
 	free(error);
-	free(rules);
+	return valid;
+}
+
+/* False, with errno. */
+static bool
+is_readable(const char *path)
+{
+	return path == NULL || access(path, R_OK) == 0;
+}
+
+static bool
+authorities_are_valid(const struct conf *c, const char *file, FILE *errors)
+{
+	bool valid = is_readable(c->server.tls.ca_path);
+
+	if (!valid)
+		fprintf(errors, "%s: server.tls.caPath %s: %s\n", file, c->server.tls.ca_path,
+		    strerror(errno));
+	for (size_t i = 0; i < c->server.nregistries; i++) {
+		const struct conf_registry *r = &c->server.registries[i];
+
+		if (is_readable(r->ca_path))
+			continue;
+		fprintf(errors, "%s: server.registries.%s.caPath %s: %s\n", file, r->name,
+		    r->ca_path, strerror(errno));
+		valid = false;
+	}
 	return valid;
 }
 
@@ -90,17 +109,12 @@ tls_is_valid(const struct conf *c, const char *file, FILE *errors)
 	char *error = NULL;
 	bool valid;
 
-	if (c->server.tls.ca_path != NULL && access(c->server.tls.ca_path, R_OK) != 0) {
-		fprintf(errors, "%s: server.tls.caPath %s: %s\n", file, c->server.tls.ca_path,
-		    strerror(errno));
+	if (!authorities_are_valid(c, file, errors))
 		return false;
-	}
-	if (c->server.tls.cert_path == NULL)
-		return true;
-	server = tls_server_new(c->server.tls.cert_path, c->server.tls.key_path, &error);
-	valid = server != NULL;
+	server = conf_tls_server(c, &error);
+	valid = error == NULL;
 	if (!valid)
-		fprintf(errors, "%s: server.tls: %s\n", file, error);
+		fprintf(errors, "%s: %s\n", file, error);
 	tls_server_free(&server);
 	free(error);
 	return valid;
@@ -112,7 +126,9 @@ is_valid(const struct conf *c, const char *file, FILE *errors)
 {
 	bool routes = routes_are_valid(c, file, errors);
 
-	return tls_is_valid(c, file, errors) && routes;
+	bool tls = tls_is_valid(c, file, errors);
+
+	return conf_auth_is_valid(c, file, errors) && tls && routes;
 }
 
 /* --- flags ----------------------------------------------------------------------------------- */
@@ -141,7 +157,8 @@ load_valid(const char *path, FILE *errors)
 static int
 run(const struct options *o, char **arguments)
 {
-	struct conf *c = o->print_config ? conf_load(o->config, stderr) : load_valid(o->config, stderr);
+	struct conf *c = o->print_config || o->verify || o->list ? conf_load(o->config, stderr)
+	                                              : load_valid(o->config, stderr);
 	const struct master_start start = {
 	    .conf_path = o->config,
 	    .load = load_valid,
@@ -161,10 +178,15 @@ run(const struct options *o, char **arguments)
 		conf_free(&c);
 		return EXIT_USAGE;
 	}
-	if (!o->print_config && !o->test)
+	if (!o->print_config && !o->test && !o->verify && !o->list)
 		return master_run(c, &start);
 	if (o->print_config)
 		status = print_config(c);
+	else if (o->verify)
+		status = verify_run(
+		    &(struct verify_options){.data_path = c->data_path, .repair = o->repair});
+	else if (o->list)
+		status = list_run(c->data_path);
 	else
 		fprintf(stderr, "%s: configuration ok\n", o->config);
 	conf_free(&c);
@@ -194,6 +216,15 @@ take_option(struct options *o, int flag)
 	case OPTION_PRINT_CONFIG:
 		o->print_config = true;
 		return true;
+	case OPTION_VERIFY:
+		o->verify = true;
+		return true;
+	case OPTION_LIST:
+		o->list = true;
+		return true;
+	case OPTION_REPAIR:
+		o->repair = true;
+		return true;
 	case 'V':
 		puts("registry-cache " PACKAGE_VERSION);
 		exit(0);
@@ -210,6 +241,9 @@ main(int argc, char **argv)
 {
 	static const struct option names[] = {
 	    {"print-config", no_argument, NULL, OPTION_PRINT_CONFIG},
+	    {"list", no_argument, NULL, OPTION_LIST},
+	    {"verify", no_argument, NULL, OPTION_VERIFY},
+	    {"repair", no_argument, NULL, OPTION_REPAIR},
 	    {"version", no_argument, NULL, 'V'},
 	    {"help", no_argument, NULL, 'h'},
 	    {NULL, 0, NULL, 0},
@@ -220,9 +254,11 @@ main(int argc, char **argv)
 
 	while (known && (flag = getopt_long(argc, argv, "c:Ddhp:tV", names, NULL)) != -1)
 		known = take_option(&o, flag);
-	if (!known || optind < argc) {
-		if (known)
+	if (!known || optind < argc || (o.repair && !o.verify)) {
+		if (known && optind < argc)
 			fprintf(stderr, "registry-cache: unexpected argument: %s\n", argv[optind]);
+		else if (known)
+			fprintf(stderr, "registry-cache: --repair needs --verify\n");
 		usage(stderr);
 		return EXIT_USAGE;
 	}

@@ -16,10 +16,15 @@
 
 #include "clock.h"
 #include "conf.h"
+#include "conf_auth.h"
+#include "conf_tls.h"
 #include "daemon.h"
 #include "log.h"
 #include "master_private.h"
 #include "shm.h"
+#include "shm_disk.h"
+#include "shm_metrics.h"
+#include "shm_tickets.h"
 #include "store.h"
 #include "tls.h"
 #include "xalloc.h"
@@ -176,38 +181,15 @@ make_places(struct master *m)
 	snprintf(gc->role, sizeof(gc->role), "gc");
 }
 
-/* No option is ignored in silence. */
-static void
-warn_of_unused(const struct conf *conf)
-{
-	const struct {
-		bool set;
-		const char *name;
-	} options[] = {
-		{ conf->metrics.address != NULL, "metrics" },
-		{ conf->server.check_grace > 0, "server.checkGrace" },
-		{ conf->server.nregistries > 0, "server.registries" },
-		{ conf->gc.disk_max_size > 0, "gc.disk.maxSize, but for what a single object may be," },
-		{ conf->gc.disk_min_free > 0, "gc.disk.minFree" },
-		{ conf->gc.layers.check_sha, "gc.layers.checkSHA" },
-		{ conf->gc.layers.max_age > 0 || conf->gc.layers.max_unused > 0, "gc.layers.maxAge and maxUnused" },
-		{ conf->gc.manifests.max_age > 0 || conf->gc.manifests.max_unused > 0,
-		    "gc.manifests.maxAge and maxUnused" },
-	};
-
-	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-		if (options[i].set)
-			log_warn("%s is not acted on by this version", options[i].name);
-}
-
 /* A program that was become by an upgrade has all that already. */
 static void
 make_own(struct master *m)
 {
 	lock_data_path(m);
-	if (!master_add_sockets(
-		m, m->current->conf->server.address, m->current->conf->server.listeners))
-		exit(1);
+	if (master_open_sockets(m, m->current) && master_open_metrics(m, m->current->conf))
+		return;
+	master_close_sockets(m, NULL, 0);
+	exit(1);
 }
 
 /* After the lock: a second daemon must not replace the pid of the first. */
@@ -241,7 +223,9 @@ set_up(struct master *m, struct conf *conf)
 		make_shared(m);
 	m->phase = inherited ? MASTER_SERVING : MASTER_WAITING;
 	shm_set_fill_limit(m->shm, conf->server.workers);
-	warn_of_unused(conf);
+	shm_disk_set_limits(m->shm, conf->gc.disk_max_size, conf->gc.disk_min_free);
+	conf_auth_warn(conf);
+	conf_tls_say(conf);
 	m->last_turn = clock_ms();
 }
 
@@ -249,6 +233,7 @@ static void
 tear_down(struct master *m)
 {
 	master_close_sockets(m, NULL, 0);
+	master_close_metrics(m, NULL);
 	free(m->sockets);
 	close(m->life_read);
 	close(m->life_write);
@@ -274,7 +259,10 @@ set_phase(struct master *m, enum master_phase p)
 static void
 begin_recovering(struct master *m)
 {
+	if (!master_open_metrics(m, m->current->conf)) /* after an upgrade: no reason not to serve */
+		log_error("metrics are not served");
 	master_place(m, m->current->conf->server.listeners, DUTY_SERVING);
+	shm_metric_set_wanted(m->shm, m->current->conf->server.listeners);
 	set_phase(m, MASTER_RECOVERING);
 }
 
@@ -296,10 +284,14 @@ advance_recovering(struct master *m)
 static void
 advance_serving(struct master *m)
 {
+	char *bound;
+
 	if (m->announced || !master_all_ready(m, DUTY_SERVING))
 		return;
 	daemon_ready();
-	log_info("ready: %u listeners on %s", master_count(m, DUTY_SERVING), m->sockets[0].bound);
+	bound = master_bound_text(m);
+	log_info("ready: %u listeners on %s", master_count(m, DUTY_SERVING), bound);
+	free(bound);
 	m->announced = true;
 }
 
@@ -456,6 +448,13 @@ note_turn(struct master *m, uint64_t now)
 	m->last_turn = now;
 }
 
+static void
+rotate_tickets(struct master *m, uint64_t now)
+{
+	if (!shm_tickets_rotate(m->shm, now, m->current->conf->server.tls.ticket_rotation))
+		log_error("no random bytes for the keys of session tickets: %s", strerror(errno));
+}
+
 /* False: the run is over. */
 static bool
 turn(struct master *m)
@@ -464,9 +463,11 @@ turn(struct master *m)
 
 	note_turn(m, now);
 	daemon_watchdog(now);
+	shm_metric_master_beat(m->shm, now);
 	master_reap(m, now);
 	master_respawn(m, now);
 	master_watchdog(m, now);
+	rotate_tickets(m, now);
 	obey_signals(m, now);
 	master_reload(m, now);
 	master_upgrade(m);

@@ -20,6 +20,7 @@
 #include "listener.h"
 #include "log.h"
 #include "shm.h"
+#include "shm_metrics.h"
 #include "xalloc.h"
 
 enum { DELAY_FIRST_MS = 100, DELAY_LAST_MS = 10000 };
@@ -69,9 +70,11 @@ static bool
 is_ours(const struct master *m, const struct master_child *c, unsigned socket)
 {
 	const struct conf *conf = edition_of(m, c)->conf;
+	const char *address = m->sockets[socket].address;
 
-	return !c->is_gc && strcmp(m->sockets[socket].address, conf->server.address) == 0 &&
-	    ordinal_of(m, socket) % conf->server.listeners == c->index;
+	return !c->is_gc && master_wants(conf, address) &&
+	    (master_is_unix(address) ||
+		ordinal_of(m, socket) % conf->server.listeners == c->index);
 }
 
 /* Puts this child's listening sockets into fds and closes what is not its business. How many. */
@@ -86,14 +89,14 @@ sort_sockets(const struct master *m, const struct master_child *c, int *fds)
 			fds[n++] = m->sockets[i].fd;
 		else
 			close(m->sockets[i].fd);
-	return n;
+	return n + master_share_metrics(m, c, fds + n);
 }
 
 static void
 child_main(const struct master *m, const struct master_child *c, pid_t master)
 {
 	const struct master_edition *e = edition_of(m, c);
-	int *fds = xcalloc(m->nsockets + 1, sizeof(*fds)); /* the process's, to its end */
+	int *fds = xcalloc(m->nsockets + m->nmetrics + 1, sizeof(*fds)); /* the process's, to its end */
 	const struct child_start start = {
 	    .conf = e->conf,
 	    .shm = m->shm,
@@ -105,6 +108,8 @@ child_main(const struct master *m, const struct master_child *c, pid_t master)
 	    .master = master,
 	    .ready_fd = m->ready_fd,
 	    .tls = e->tls,
+	    .users = e->users,
+	    .credentials = e->credentials,
 	    .first = m->phase == MASTER_RECOVERING,
 	    .failures = c->failures,
 	};
@@ -116,6 +121,7 @@ child_main(const struct master *m, const struct master_child *c, pid_t master)
 	prctl(PR_SET_NAME, c->role);
 	default_signals();
 	become_user(&e->user);
+	child_confine(&start);
 	status = c->is_gc ? gc_run(&start) : listener_run(&start);
 	log_flush();
 	exit(status);
@@ -165,10 +171,27 @@ child_of_pid(struct master *m, pid_t pid)
 	return NULL;
 }
 
+static bool
+is_expected(const struct master *m, const struct master_child *c)
+{
+	return m->phase >= MASTER_DRAINING || c->duty == DUTY_RETIRED || c->retired;
+}
+
+static void
+count_death(const struct master *m, const struct master_child *c, int status)
+{
+	if (is_expected(m, c) && (WIFEXITED(status) || c->killed))
+		return;
+	shm_metric_death(m->shm, c->is_gc,
+	    c->killed                 ? METRIC_SILENT
+		: WIFSIGNALED(status) ? METRIC_CRASHED
+				      : METRIC_EXITED);
+}
+
 static void
 log_death(const struct master *m, const struct master_child *c, int status)
 {
-	bool expected = m->phase >= MASTER_DRAINING || c->duty == DUTY_RETIRED || c->retired;
+	bool expected = is_expected(m, c);
 
 	if (WIFSIGNALED(status))
 		log_error("%s, pid %d, was killed by signal %d (%s)", c->role, (int)c->pid,
@@ -187,6 +210,7 @@ child_died(struct master *m, struct master_child *c, int status, uint64_t now)
 	bool well = master_child_is_ready(m, c) || c->retired;
 
 	log_death(m, c, status);
+	count_death(m, c, status);
 	c->failures = well ? 0 : c->failures + 1;
 	child_failed(m, c, now);
 }

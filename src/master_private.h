@@ -36,12 +36,13 @@
 struct conf;
 struct shm;
 struct tls_server;
+struct users;
 
 enum {
 	MASTER_GC_STOP_MS = 30000, /* what gc may take to sync and mark the store */
 	MASTER_START_MS = 60000,   /* what a child may take to be ready */
 	MASTER_GC_TRIES = 3,       /* deaths of gc before the listeners are started without it */
-	MASTER_BOUND_SIZE = 64,    /* an address and port as text */
+	MASTER_BOUND_SIZE = 128,   /* an address and port, or the path of a Unix socket, as text */
 };
 
 enum master_phase {
@@ -66,6 +67,8 @@ struct master_user {
 struct master_edition {
 	struct conf *conf;
 	struct tls_server *tls; /* NULL: plain */
+	struct credential **credentials; /* one for each of server.registries; NULL: none */
+	struct users *users;    /* NULL: clients give no password */
 	struct master_user user;
 	enum log_level level;
 };
@@ -111,12 +114,15 @@ struct master {
 	unsigned nchildren;
 	struct master_socket *sockets;
 	unsigned nsockets;
+	struct master_socket *metrics; /* for gc */
+	unsigned nmetrics;
 	uint64_t deadline;   /* of the present phase, when it has one */
 	uint64_t last_turn;  /* of the loop … */
 	uint64_t watch_from; /* … which stood still until then: no child is blamed for that */
 	unsigned stops;      /* how often TERM or INT came */
 	bool announced;      /* "ready" was said */
 	bool want_reload, waits_for_places;
+	bool changed; /* the configuration, but listeners of the last one may still accept */
 	bool want_upgrade;
 	pid_t tester;        /* tries the configuration out with the program to come; 0: none */
 	bool tester_failed;
@@ -128,6 +134,7 @@ struct master {
 struct master_address {
 	char host[256]; /* "": every address of this machine */
 	char port[6];
+	bool only6; /* not read: IPv6 takes no IPv4 */
 };
 
 /* Reads "host:port", "[v6]:port" or ":port" (port 0: the kernel picks). NULL, or what is wrong
@@ -137,14 +144,42 @@ const char *master_parse_address(const char *text, struct master_address *out);
  * fds, and writes the address they are bound to. False: said why in the log, nothing is open. */
 bool master_listen(const char *address, unsigned n, int *fds, char bound[MASTER_BOUND_SIZE])
     __attribute__((warn_unused_result));
-/* Sees to it that `address` has at least `n` sockets. Those added to an address that has some do not
- * listen before their listener says so: until then the others get all connections. False: said why in the log, and all is as it
- * was. */
-bool master_add_sockets(struct master *m, const char *address, unsigned n)
+/* Sees to it that each address of the edition has as many sockets as it has listeners; a Unix socket
+ * is one for all of them. Those added to an address that has some do not
+ * listen before their listener says so: until then the others get all connections. False: said why in the log; what was opened
+ * is still to be closed. */
+bool master_open_sockets(struct master *m, const struct master_edition *e)
     __attribute__((warn_unused_result));
-/* Closes those that are of another address than `address` (NULL: all), and what there are more than
- * `most` of it. */
-void master_close_sockets(struct master *m, const char *address, unsigned most);
+/* Is this one of the addresses of `conf` (NULL: none is)? */
+bool master_wants(const struct conf *conf, const char *address);
+/* Closes those of addresses that are not of `conf` (NULL: all), and what there are more than `most` of
+ * one; the file of a Unix socket goes with it. */
+void master_close_sockets(struct master *m, const struct conf *conf, unsigned most);
+/* Where clients connect, for people: "127.0.0.1:7000, [::1]:7000". Owned by the caller. */
+char *master_bound_text(const struct master *m);
+
+/* --- master_unix.c --------------------------------------------------------------------------- */
+
+bool master_is_unix(const char *address);
+/* Opens the listening socket `address`, "unix:/path", with this mode, for this user. A file that a
+ * dead process left is replaced. -1: said why in the log. */
+int master_listen_unix(const char *address, unsigned mode, const struct master_user *u);
+/* Sets mode and owner of its file anew. */
+void master_set_unix(const char *address, unsigned mode, const struct master_user *u);
+/* Removes its file. */
+void master_remove_unix(const char *address);
+
+/* --- master_metrics.c ------------------------------------------------------------------------ */
+
+/* Opens what this configuration wants and is not open. False: said why in the log. */
+bool master_open_metrics(struct master *m, const struct conf *conf) __attribute__((warn_unused_result));
+/* Closes what it does not want (NULL: all). */
+void master_close_metrics(struct master *m, const struct conf *conf);
+/* In a child: puts those that are for it into fds, closes the others. How many. */
+unsigned master_share_metrics(const struct master *m, const struct master_child *c, int *fds);
+/* Takes one that the program before this one has opened, as its state says. False: the line says
+ * something else. */
+bool master_inherit_metrics(struct master *m, const char *line) __attribute__((warn_unused_result));
 
 /* --- master_child.c -------------------------------------------------------------------------- */
 

@@ -2,6 +2,7 @@
  * same sockets, and only when all of them are ready do the others retire. Whatever goes wrong before
  * that leaves everything as it was. */
 #include <errno.h>
+#include <grp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,16 +11,40 @@
 #include <unistd.h>
 
 #include "conf.h"
+#include "conf_auth.h"
+#include "conf_tls.h"
 #include "daemon.h"
 #include "log.h"
 #include "master_private.h"
 #include "shm.h"
+#include "shm_disk.h"
+#include "shm_metrics.h"
 #include "tls.h"
+#include "users.h"
 #include "xalloc.h"
 
 enum { COMING_TRIES = 3 }; /* deaths of a new listener before its edition is given up */
 
 /* --- editions -------------------------------------------------------------------------------- */
+
+/* NULL, or what is wrong. */
+static char *
+find_group(struct master_user *u, const char *name)
+{
+	const struct group *gr;
+
+	if (name == NULL)
+		return NULL;
+	errno = 0;
+	gr = getgrnam(name);
+	if (gr == NULL)
+		return xasprintf("group %s: %s", name,
+		    errno != 0 ? strerror(errno) : "there is no such group");
+	if (!u->change && geteuid() == 0)
+		return xasprintf("group %s: expected user to be set, too", name);
+	u->gid = gr->gr_gid;
+	return NULL;
+}
 
 /* NULL, or what is wrong. */
 static char *
@@ -48,22 +73,6 @@ find_user(struct master_user *u, const char *name)
 }
 
 static char *
-load_tls(struct master_edition *e)
-{
-	char *error = NULL, *why;
-
-	if (e->conf->server.tls.cert_path == NULL)
-		return NULL;
-	e->tls =
-	    tls_server_new(e->conf->server.tls.cert_path, e->conf->server.tls.key_path, &error);
-	if (e->tls != NULL)
-		return NULL;
-	why = xasprintf("server.tls: %s", error);
-	free(error);
-	return why;
-}
-
-static char *
 check_listeners(const struct conf *conf)
 {
 	return conf->server.listeners <= SHM_MAX_LISTENERS
@@ -83,7 +92,13 @@ edition_new(struct conf *conf, unsigned debug, char **why)
 	if (*why == NULL)
 		*why = find_user(&e->user, conf->user);
 	if (*why == NULL)
-		*why = load_tls(e);
+		*why = find_group(&e->user, conf->group);
+	if (*why == NULL)
+		e->tls = conf_tls_server(conf, why);
+	if (*why == NULL)
+		e->users = conf_auth_users(conf, why);
+	if (*why == NULL)
+		e->credentials = conf_auth_credentials(conf, why);
 	if (*why == NULL)
 		return e;
 	e->conf = NULL;
@@ -99,6 +114,9 @@ edition_free(struct master_edition **ep)
 	if (e == NULL)
 		return;
 	tls_server_free(&e->tls);
+	users_free(&e->users);
+	if (e->conf != NULL)
+		conf_auth_forget(e->conf, &e->credentials);
 	free(e->user.name);
 	if (e->conf != NULL)
 		conf_free(&e->conf);
@@ -163,8 +181,11 @@ begin(struct master *m)
 	daemon_reloading();
 	e = read_edition(m);
 	n = e != NULL ? e->conf->server.listeners : 0;
-	if (e == NULL || !master_add_sockets(m, e->conf->server.address, n)) {
+	if (e == NULL || !master_open_sockets(m, e) || !master_open_metrics(m, e->conf)) {
+		master_close_sockets(
+		    m, m->current->conf, m->current->conf->server.listeners);
 		log_error("the configuration is not changed");
+		shm_metric_reload(m->shm, false);
 		daemon_reloaded();
 		edition_free(&e);
 		return;
@@ -182,7 +203,8 @@ may_begin(struct master *m)
 	unsigned places = master_count(m, DUTY_NONE);
 	bool enough = places >= SHM_MAX_LISTENERS / 2 || master_count(m, DUTY_RETIRED) == 0;
 
-	if (!m->want_reload || m->phase != MASTER_SERVING || !m->announced)
+	if (!m->want_reload || m->phase != MASTER_SERVING || !m->announced || m->changed ||
+	    m->tester != 0)
 		return false;
 	if (!enough && !m->waits_for_places)
 		log_info("the configuration is read when %u listeners have ended their transfers",
@@ -217,11 +239,12 @@ static void
 give_up(struct master *m, uint64_t now)
 {
 	log_error("listeners with the new configuration do not become ready: it is not changed");
+	shm_metric_reload(m->shm, false);
 	daemon_reloaded();
 	retire(m, DUTY_COMING, now);
 	edition_free(&m->next);
-	master_close_sockets(
-	    m, m->current->conf->server.address, m->current->conf->server.listeners);
+	master_close_metrics(m, m->current->conf);
+	master_close_sockets(m, m->current->conf, m->current->conf->server.listeners);
 }
 
 static void
@@ -237,19 +260,51 @@ commit(struct master *m, uint64_t now)
 	m->current = m->next;
 	m->next = NULL;
 	log_set_level(m->current->level);
-	master_close_sockets(m, conf->server.address, UINT32_MAX);
+	master_close_sockets(m, conf, UINT32_MAX);
+	master_close_metrics(m, conf);
+	shm_metric_set_wanted(m->shm, conf->server.listeners);
 	shm_set_fill_limit(m->shm, conf->server.workers);
+	shm_disk_set_limits(m->shm, conf->gc.disk_max_size, conf->gc.disk_min_free);
 	if (!master_open_log(m->current))
 		log_error("cannot open the log %s: %s", conf->log.path, strerror(errno));
 	master_retire_gc(m);
+	m->changed = true;
+}
+
+/* Does a listener that was told to retire still take connections off the sockets? */
+static bool
+some_accept(const struct master *m)
+{
+	for (unsigned i = 0; i + 1 < m->nchildren; i++) {
+		const struct master_child *c = &m->children[i];
+
+		if (c->duty == DUTY_RETIRED && c->pid > 0 &&
+		    shm_child_state(m->shm, c->number) != CHILD_DRAINING)
+			return true;
+	}
+	return false;
+}
+
+/* Who reads this may count on it that nobody is answered as before. */
+static void
+say_changed(struct master *m)
+{
+	char *bound;
+
+	m->changed = false;
+	shm_metric_reload(m->shm, true);
 	daemon_reloaded();
+	bound = master_bound_text(m);
 	log_info("the configuration is changed: %u listeners on %s",
-	    master_count(m, DUTY_SERVING), m->sockets[0].bound);
+	    master_count(m, DUTY_SERVING), bound);
+	free(bound);
 }
 
 void
 master_reload(struct master *m, uint64_t now)
 {
+	if (m->changed && !some_accept(m))
+		say_changed(m);
 	if (m->next == NULL && may_begin(m)) {
 		begin(m);
 		return;

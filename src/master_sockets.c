@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "conf.h"
 #include "log.h"
 #include "shm.h"
 #include "xalloc.h"
@@ -75,11 +76,11 @@ format_bound(const struct sockaddr_storage *sa, socklen_t length, char out[MASTE
 
 /* --- sockets --------------------------------------------------------------------------------- */
 
-/* A bound socket, or -1 with errno. */
+/* A bound socket, or -1 with errno. `only6`: an IPv6 socket takes no IPv4. */
 static int
-bound_socket(const struct sockaddr_storage *sa, socklen_t length, bool share)
+bound_socket(const struct sockaddr_storage *sa, socklen_t length, bool share, bool only6)
 {
-	const int on = 1, off = 0;
+	const int on = 1, six = only6;
 	int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int saved;
 
@@ -88,7 +89,7 @@ bound_socket(const struct sockaddr_storage *sa, socklen_t length, bool share)
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
 	    (!share || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0) &&
 	    (sa->ss_family != AF_INET6 ||
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) == 0) &&
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &six, sizeof(six)) == 0) &&
 	    bind(fd, (const struct sockaddr *)sa, length) == 0)
 		return fd;
 	saved = errno;
@@ -100,9 +101,9 @@ bound_socket(const struct sockaddr_storage *sa, socklen_t length, bool share)
 /* SO_REUSEPORT lets every process of this user share the port, a forgotten second daemon too: ask
  * without it first. */
 static bool
-port_is_free(const struct sockaddr_storage *sa, socklen_t length)
+port_is_free(const struct sockaddr_storage *sa, socklen_t length, bool only6)
 {
-	int fd = bound_socket(sa, length, false);
+	int fd = bound_socket(sa, length, false, only6);
 
 	if (fd < 0)
 		return false;
@@ -122,12 +123,13 @@ close_all(int *fds, unsigned n)
 
 /* False with errno. The first socket settles the port of all, should the kernel pick it. */
 static bool
-bind_all(struct sockaddr_storage *sa, socklen_t length, unsigned n, int *fds, bool listening)
+bind_all(struct sockaddr_storage *sa, socklen_t length, bool only6, unsigned n, int *fds,
+    bool listening)
 {
 	for (unsigned i = 0; i < n; i++) {
 		socklen_t room = sizeof(*sa);
 
-		fds[i] = bound_socket(sa, length, true);
+		fds[i] = bound_socket(sa, length, true, only6);
 		if (fds[i] < 0) {
 			close_all(fds, i);
 			return false;
@@ -145,7 +147,7 @@ bind_all(struct sockaddr_storage *sa, socklen_t length, unsigned n, int *fds, bo
  * a reason to take the next. False: with errno (0: it does not resolve), and *why is the reason in
  * words (static). */
 static bool
-listen_on_host(const char *host, const char *port, unsigned n, int *fds,
+listen_on_host(const struct master_address *at, const char *host, unsigned n, int *fds,
     char bound[MASTER_BOUND_SIZE], const char **why)
 {
 	const struct addrinfo hints = {
@@ -154,7 +156,7 @@ listen_on_host(const char *host, const char *port, unsigned n, int *fds,
 	};
 	struct addrinfo *list, *a;
 	struct sockaddr_storage sa;
-	int error = getaddrinfo(host, port, &hints, &list), saved;
+	int error = getaddrinfo(host, at->port, &hints, &list), saved;
 	bool done = false;
 
 	if (error != 0) {
@@ -165,8 +167,8 @@ listen_on_host(const char *host, const char *port, unsigned n, int *fds,
 	for (a = list; a != NULL && !done; a = a->ai_next) {
 		memset(&sa, 0, sizeof(sa));
 		memcpy(&sa, a->ai_addr, a->ai_addrlen);
-		done = port_is_free(&sa, a->ai_addrlen) &&
-		    bind_all(&sa, a->ai_addrlen, n, fds, true);
+		done = port_is_free(&sa, a->ai_addrlen, at->only6) &&
+		    bind_all(&sa, a->ai_addrlen, at->only6, n, fds, true);
 		if (done)
 			format_bound(&sa, a->ai_addrlen, bound);
 		else if (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL)
@@ -180,8 +182,9 @@ listen_on_host(const char *host, const char *port, unsigned n, int *fds,
 	return done;
 }
 
-bool
-master_listen(const char *address, unsigned n, int *fds, char bound[MASTER_BOUND_SIZE])
+/* `only6`: as for bound_socket(). */
+static bool
+listen_on(const char *address, bool only6, unsigned n, int *fds, char bound[MASTER_BOUND_SIZE])
 {
 	struct master_address a;
 	const char *why = master_parse_address(address, &a);
@@ -191,16 +194,23 @@ master_listen(const char *address, unsigned n, int *fds, char bound[MASTER_BOUND
 		log_error("server.address %s: %s", address, why);
 		return false;
 	}
+	a.only6 = only6;
 	if (a.host[0] != '\0') {
-		done = listen_on_host(a.host, a.port, n, fds, bound, &why);
+		done = listen_on_host(&a, a.host, n, fds, bound, &why);
 	} else {
-		done = listen_on_host("::", a.port, n, fds, bound, &why);
+		done = listen_on_host(&a, "::", n, fds, bound, &why);
 		if (!done && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL))
-			done = listen_on_host("0.0.0.0", a.port, n, fds, bound, &why);
+			done = listen_on_host(&a, "0.0.0.0", n, fds, bound, &why);
 	}
 	if (!done)
 		log_error("cannot listen on %s: %s", address, why);
 	return done;
+}
+
+bool
+master_listen(const char *address, unsigned n, int *fds, char bound[MASTER_BOUND_SIZE])
+{
+	return listen_on(address, false, n, fds, bound);
 }
 
 /* --- the master's own ------------------------------------------------------------------------ */
@@ -223,31 +233,59 @@ static bool
 listen_beside(const struct master_socket *like, unsigned n, int *fds)
 {
 	struct sockaddr_storage sa;
-	socklen_t length = sizeof(sa);
+	socklen_t length = sizeof(sa), room = sizeof(int);
+	int only6 = 0;
 
+	(void)getsockopt(like->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only6, &room);
 	if (getsockname(like->fd, (struct sockaddr *)&sa, &length) == 0 &&
-	    bind_all(&sa, length, n, fds, false))
+	    bind_all(&sa, length, only6 != 0, n, fds, false))
 		return true;
 	log_error("cannot listen %u times more on %s: %s", n, like->bound, strerror(errno));
 	return false;
 }
 
-bool
-master_add_sockets(struct master *m, const char *address, unsigned n)
+/* One of this address; NULL: there is none. *have is how many. */
+static const struct master_socket *
+sockets_of(const struct master *m, const char *address, unsigned *have)
 {
 	const struct master_socket *like = NULL;
-	char bound[MASTER_BOUND_SIZE];
-	int fds[SHM_MAX_LISTENERS];
-	unsigned have = 0;
 
+	*have = 0;
 	for (unsigned i = 0; i < m->nsockets; i++)
 		if (strcmp(m->sockets[i].address, address) == 0) {
 			like = &m->sockets[i];
-			have++;
+			++*have;
 		}
+	return like;
+}
+
+/* Is this [::], with 0.0.0.0 beside it? Then IPv4 is that one's. */
+static bool
+is_only6(const char *address, const struct conf *conf)
+{
+	struct master_address a, other;
+
+	if (master_parse_address(address, &a) != NULL || strcmp(a.host, "::") != 0)
+		return false;
+	for (size_t i = 0; i < conf->server.addresses.n; i++)
+		if (master_parse_address(conf->server.addresses.items[i], &other) == NULL &&
+		    strcmp(other.host, "0.0.0.0") == 0 && strcmp(other.port, a.port) == 0 &&
+		    strcmp(a.port, "0") != 0)
+			return true;
+	return false;
+}
+
+static bool
+open_internet(struct master *m, const char *address, const struct conf *conf)
+{
+	unsigned have, n = conf->server.listeners;
+	const struct master_socket *like = sockets_of(m, address, &have);
+	char bound[MASTER_BOUND_SIZE];
+	int fds[SHM_MAX_LISTENERS];
+
 	if (have >= n)
 		return true;
-	if (like == NULL ? !master_listen(address, n, fds, bound)
+	if (like == NULL ? !listen_on(address, is_only6(address, conf), n, fds, bound)
 			 : !listen_beside(like, n - have, fds))
 		return false;
 	if (like != NULL)
@@ -256,20 +294,76 @@ master_add_sockets(struct master *m, const char *address, unsigned n)
 	return true;
 }
 
-void
-master_close_sockets(struct master *m, const char *address, unsigned most)
+static bool
+open_unix(struct master *m, const char *address, const struct master_edition *e)
 {
-	unsigned left = 0;
+	unsigned have, mode = e->conf->server.socket_mode;
+	int fd;
 
-	for (unsigned i = 0; i < m->nsockets; i++) {
-		struct master_socket *s = &m->sockets[i];
+	if (sockets_of(m, address, &have) != NULL) {
+		master_set_unix(address, mode, &e->user);
+		return true;
+	}
+	fd = master_listen_unix(address, mode, &e->user);
+	if (fd >= 0)
+		keep(m, address, address, &fd, 1);
+	return fd >= 0;
+}
 
-		if (address != NULL && left < most && strcmp(s->address, address) == 0) {
-			m->sockets[left++] = *s;
+bool
+master_open_sockets(struct master *m, const struct master_edition *e)
+{
+	const struct conf_list *all = &e->conf->server.addresses;
+
+	for (size_t i = 0; i < all->n; i++)
+		if (master_is_unix(all->items[i]) ? !open_unix(m, all->items[i], e)
+						  : !open_internet(m, all->items[i], e->conf))
+			return false;
+	return true;
+}
+
+bool
+master_wants(const struct conf *conf, const char *address)
+{
+	for (size_t i = 0; conf != NULL && i < conf->server.addresses.n; i++)
+		if (strcmp(conf->server.addresses.items[i], address) == 0)
+			return true;
+	return false;
+}
+
+void
+master_close_sockets(struct master *m, const struct conf *conf, unsigned most)
+{
+	unsigned before = m->nsockets, have;
+
+	m->nsockets = 0; /* … those before `i` that stay */
+	for (unsigned i = 0; i < before; i++) {
+		struct master_socket s = m->sockets[i];
+
+		(void)sockets_of(m, s.address, &have);
+		if (master_wants(conf, s.address) && have < most) {
+			m->sockets[m->nsockets++] = s;
 			continue;
 		}
-		close(s->fd);
-		free(s->address);
+		close(s.fd);
+		if (master_is_unix(s.address))
+			master_remove_unix(s.address);
+		free(s.address);
 	}
-	m->nsockets = left;
+}
+
+char *
+master_bound_text(const struct master *m)
+{
+	char *text = NULL, *longer;
+
+	for (unsigned i = 0; i < m->nsockets; i++) {
+		if (i > 0 && strcmp(m->sockets[i].address, m->sockets[i - 1].address) == 0)
+			continue;
+		longer = text == NULL ? xstrdup(m->sockets[i].bound)
+				      : xasprintf("%s, %s", text, m->sockets[i].bound);
+		free(text);
+		text = longer;
+	}
+	return text != NULL ? text : xstrdup("nothing");
 }

@@ -18,6 +18,7 @@
 #include "log.h"
 #include "master_private.h"
 #include "shm.h"
+#include "version.h"
 #include "xalloc.h"
 
 static const char variable[] = "REGISTRY_CACHE_UPGRADE";
@@ -43,10 +44,10 @@ static void
 begin(struct master *m)
 {
 	m->want_upgrade = false;
-	if (m->program == NULL || m->phase != MASTER_SERVING || m->next != NULL) {
+	if (m->program == NULL || m->phase >= MASTER_DRAINING) {
 		log_error("the program is not changed: %s",
 		    m->program == NULL ? "where it is was not known at the start"
-				       : "the cache is starting, stopping or changing");
+				       : "the cache is stopping");
 		return;
 	}
 	log_info("trying out %s", m->program);
@@ -72,10 +73,19 @@ master_tested(struct master *m, int status)
 		    m->start.conf_path);
 }
 
+/* A start or a change of the configuration is brought to its end first. */
+static bool
+is_busy(const struct master *m)
+{
+	return m->phase < MASTER_SERVING || !m->announced || m->next != NULL || m->changed;
+}
+
 void
 master_upgrade(struct master *m)
 {
-	if (m->want_upgrade && m->tester == 0)
+	bool stops = m->phase >= MASTER_DRAINING;
+
+	if (m->want_upgrade && m->tester == 0 && (stops || !is_busy(m)))
 		begin(m);
 }
 
@@ -95,10 +105,12 @@ keep_all(const struct master *m, bool keep)
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		keep_over_exec(fds[i], keep);
-	for (unsigned i = 0; i < shm_listeners(m->shm); i++)
+	for (unsigned i = 0; i <= shm_gc(m->shm); i++)
 		keep_over_exec(shm_wake_fd(m->shm, i), keep);
 	for (unsigned i = 0; i < m->nsockets; i++)
 		keep_over_exec(m->sockets[i].fd, keep);
+	for (unsigned i = 0; i < m->nmetrics; i++)
+		keep_over_exec(m->metrics[i].fd, keep);
 }
 
 static void
@@ -109,6 +121,9 @@ write_state(const struct master *m, FILE *to)
 	for (unsigned i = 0; i < m->nsockets; i++)
 		fprintf(to, "socket %d %s %s\n", m->sockets[i].fd, m->sockets[i].bound,
 		    m->sockets[i].address);
+	for (unsigned i = 0; i < m->nmetrics; i++)
+		fprintf(to, "metrics %d %s %s\n", m->metrics[i].fd, m->metrics[i].bound,
+		    m->metrics[i].address);
 	for (unsigned i = 0; i < m->nchildren; i++)
 		if (m->children[i].pid > 0)
 			fprintf(to, "child %u %d %u %d\n", i, (int)m->children[i].pid,
@@ -190,7 +205,7 @@ take_socket(struct master *m, const char *line)
 	struct master_socket *s;
 	int fd;
 
-	if (sscanf(line, "socket %d %63s %511[^\n]", &fd, bound, address) != 3)
+	if (sscanf(line, "socket %d %127s %511[^\n]", &fd, bound, address) != 3)
 		fatal("the state of the program before this one has a bad line: %s", line);
 	m->sockets = xrealloc(m->sockets, (m->nsockets + 1) * sizeof(*m->sockets));
 	s = &m->sockets[m->nsockets++];
@@ -231,8 +246,10 @@ take_line(struct master *m, const char *line, int *shm)
 		return;
 	if (strncmp(line, "socket ", 7) == 0)
 		take_socket(m, line);
-	else
+	else if (strncmp(line, "child ", 6) == 0)
 		take_child(m, line);
+	else if (!master_inherit_metrics(m, line)) /* of a later version */
+		log_warn("the program before this one left what is not known here: %s", line);
 }
 
 static void
@@ -256,7 +273,7 @@ retire_all(struct master *m)
 
 		if (c->is_gc)
 			master_retire_gc(m);
-		else if (!c->is_gc)
+		else
 			master_retire(c, c->end_by);
 	}
 }

@@ -79,3 +79,39 @@ media_of_manifest(const char *text, size_t n, char out[MEDIA_TYPE_SIZE])
 	json_decref(document);
 	return type != NULL;
 }
+
+struct naming {
+	void (*each)(const char *digest, size_t n, void *arg);
+	void *arg;
+	unsigned left;
+};
+
+static void
+name_one(struct naming *to, const json_t *digest)
+{
+	if (!json_is_string(digest) || to->left == 0)
+		return;
+	to->left--;
+	to->each(json_string_value(digest), json_string_length(digest), to->arg);
+}
+
+static void
+name_all(struct naming *to, const json_t *list, const char *key)
+{
+	for (size_t i = 0; i < json_array_size(list); i++)
+		name_one(to, json_object_get(json_array_get(list, i), key));
+}
+
+void
+media_each_digest(
+    const char *text, size_t n, void (*each)(const char *digest, size_t n, void *arg), void *arg)
+{
+	json_t *document = n <= MEDIA_DOCUMENT_MAX ? json_loadb(text, n, 0, NULL) : NULL;
+	struct naming to = {each, arg, MEDIA_DESCRIPTORS_MAX};
+
+	name_one(&to, json_object_get(json_object_get(document, "config"), "digest"));
+	name_all(&to, json_object_get(document, "layers"), "digest");
+	name_all(&to, json_object_get(document, "manifests"), "digest");
+	name_all(&to, json_object_get(document, "fsLayers"), "blobSum");
+	json_decref(document);
+}

@@ -15,4 +15,11 @@ enum {
 bool media_of_manifest(const char *text, size_t n, char out[MEDIA_TYPE_SIZE])
     __attribute__((warn_unused_result));
 
+/* Calls `each` for the digest of every descriptor that a manifest or an index names (config, layers,
+ * manifests), as it is written there; for schema 1, its blobs. At most MEDIA_DESCRIPTORS_MAX of
+ * them. */
+enum { MEDIA_DESCRIPTORS_MAX = 1024 };
+void media_each_digest(
+    const char *text, size_t n, void (*each)(const char *digest, size_t n, void *arg), void *arg);
+
 #endif

@@ -19,8 +19,8 @@ struct notes {
 };
 
 /* Registries spell quotas in several ways: Docker Hub without "X-", others with it. */
-static bool
-is_note(const char *name)
+bool
+notes_wants(const char *name)
 {
 	static const char *const prefixes[] = {"ratelimit-", "x-ratelimit-", "docker-ratelimit-"};
 
@@ -49,7 +49,7 @@ notes_take(struct notes **n, const struct upstream_answer *answer)
 {
 	notes_free(n);
 	for (size_t i = 0; i < answer->nheaders; i++)
-		if (is_note(answer->headers[i].name))
+		if (notes_wants(answer->headers[i].name))
 			add(n, &answer->headers[i]);
 }
 

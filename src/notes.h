@@ -3,10 +3,14 @@
 #ifndef NOTES_H
 #define NOTES_H
 
+#include <stdbool.h>
+
 struct buf;
 struct notes;
 struct upstream_answer;
 
+/* Is a field of this name such a note? */
+bool notes_wants(const char *name);
 /* The notes of this answer take the place of *n, which may be NULL before and after: an answer
  * without any leaves none. Owned by the caller. */
 void notes_take(struct notes **n, const struct upstream_answer *answer);

@@ -12,6 +12,7 @@ refusal_new(const struct upstream_answer *answer)
 	struct refusal *r = xcalloc(1, sizeof(*r));
 
 	r->status = answer->status;
+	r->asker = answer->asker;
 	r->nheaders = answer->nheaders;
 	r->headers = xcalloc(answer->nheaders, sizeof(*r->headers));
 	for (size_t i = 0; i < answer->nheaders; i++) {

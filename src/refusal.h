@@ -13,6 +13,7 @@ enum { REFUSAL_MAX_BODY = 65536 };
 
 struct refusal {
 	int status;
+	int asker; /* enum upstream_asker */
 	size_t nheaders;
 	struct refusal_header {
 		char *name, *value;

@@ -3,21 +3,23 @@
 
 #include <stdlib.h>
 
+#include "registry_auth.h"
+#include "registry_hosts.h"
 #include "xalloc.h"
 
 struct registries {
-	struct upstream *u;
+	struct auths *auths;
 };
 
 struct registry_call {
 	struct registries *rs;
-	struct upstream_call *call;
+	struct auth_call *call;
 	struct upstream_ops ops;
 	void *arg;
 	bool ending; /* ops.done is running */
 };
 
-/* --- what upstream tells ---------------------------------------------------------------------- */
+/* --- what is told ----------------------------------------------------------------------------- */
 
 static void
 on_head(void *arg, const struct upstream_answer *answer)
@@ -69,19 +71,36 @@ static const struct upstream_ops relay = {on_head, on_data, on_done, on_body, on
 /* --- callers ---------------------------------------------------------------------------------- */
 
 struct registries *
-registries_new(struct upstream *u)
+registries_new(const struct registries_config *config)
 {
 	struct registries *rs = xcalloc(1, sizeof(*rs));
 
-	rs->u = u;
+	rs->auths = auths_new(config);
+	if (rs->auths == NULL)
+		registries_free(&rs);
 	return rs;
 }
 
 void
 registries_free(struct registries **rs)
 {
+	if (*rs == NULL)
+		return;
+	auths_free(&(*rs)->auths);
 	free(*rs);
 	*rs = NULL;
+}
+
+struct upstream *
+registry_upstream(const struct registries *rs, unsigned number)
+{
+	return hosts_upstream(auths_hosts(rs->auths), number);
+}
+
+enum upstream_asker
+registries_asker(const struct registries *rs, unsigned registry)
+{
+	return auths_asker(rs->auths, registry);
 }
 
 struct registry_call *
@@ -93,20 +112,20 @@ registry_start(struct registries *rs, const struct upstream_request *r,
 	c->rs = rs;
 	c->ops = *ops;
 	c->arg = arg;
-	c->call = upstream_start(rs->u, r, &relay, c);
+	c->call = auth_start(rs->auths, r, &relay, c);
 	return c;
 }
 
 void
 registry_pause(struct registry_call *c)
 {
-	upstream_pause(c->call);
+	auth_pause(c->call);
 }
 
 void
 registry_resume(struct registry_call *c)
 {
-	upstream_resume(c->call);
+	auth_resume(c->call);
 }
 
 void
@@ -124,6 +143,6 @@ registry_cancel(struct registry_call **cp)
 	*cp = NULL;
 	if (c == NULL || c->ending)
 		return;
-	upstream_cancel(&c->call);
+	auth_cancel(&c->call);
 	free(c);
 }

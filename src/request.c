@@ -9,6 +9,7 @@
 #include "check.h"
 #include "clock.h"
 #include "log.h"
+#include "login.h"
 #include "notes.h"
 #include "request_private.h"
 #include "shm.h"
@@ -31,6 +32,7 @@ static const struct {
 	const char *name;
 	enum step (*step)(struct request *req);
 } steps[] = {
+    [REQUEST_LOGIN] = {"login", step_login},
     [REQUEST_ROUTE] = {"route", step_route},
     [REQUEST_LOOKUP] = {"lookup", step_lookup},
     [REQUEST_CHECK] = {"check", step_check},
@@ -40,8 +42,10 @@ static const struct {
     [REQUEST_ADMIT] = {"admit", step_admit},
     [REQUEST_HEAD] = {"head", step_head},
     [REQUEST_BODY] = {"body", step_body},
+    [REQUEST_RANGED] = {"ranged", step_ranged},
     [REQUEST_PASS] = {"pass", step_pass},
     [REQUEST_UNCACHED] = {"uncached", step_uncached},
+    [REQUEST_TOKEN] = {"token", step_token},
     [REQUEST_DONE] = {"done", step_done},
 };
 
@@ -66,8 +70,7 @@ services_init(struct services *s)
 	TAILQ_INIT(&s->waiting);
 }
 
-/* --- route
- * --------------------------------------------------------------------------------------- */
+/* --- route ------------------------------------------------------------------------------------ */
 
 static enum step
 route_failed(struct request *req, enum route_result r)
@@ -80,6 +83,10 @@ route_failed(struct request *req, enum route_result r)
 	case ROUTE_NO_UPSTREAM:
 		return request_fail(req, 404, "NAME_UNKNOWN",
 		    "no registry is configured for the host \"%s\"", host);
+	case ROUTE_UNKNOWN:
+		return request_fail(req, 404, "NAME_UNKNOWN", "%s", req->route.trouble);
+	case ROUTE_CONFLICT:
+		return request_fail(req, 400, "NAME_INVALID", "%s", req->route.trouble);
 	case ROUTE_BAD_HOST:
 		return request_fail(
 		    req, 400, "NAME_INVALID", "the host \"%s\" leads to no valid registry", host);
@@ -113,20 +120,30 @@ step_route(struct request *req)
 {
 	struct http_head *h = &req->head;
 	bool reading = h->method == HTTP_GET || h->method == HTTP_HEAD;
-	enum route_result r =
-	    route_request(req->s->routes, h->host, h->target, reading, &req->arena, &req->route);
+	const struct route_question q = {
+	    h->host, h->target, http_header_joined(h, "X-Dragonfly-Registry", &req->arena), reading};
+	enum step step;
+	enum route_result r = route_request(req->s->routes, &q, &req->arena, &req->route);
 
 	if (r != ROUTE_OK)
 		return route_failed(req, r);
+	if (req->route.kind == ROUTE_TOKEN) {
+		request_goto(req, REQUEST_TOKEN);
+		return STEP_NEXT;
+	}
 	if (req->s->read_only && !reading && h->method != HTTP_OPTIONS)
 		return request_fail(req, 405, "UNSUPPORTED", "this cache is read-only");
 	if (has_body(h) && req->route.kind != ROUTE_PASS)
 		return request_fail(
 		    req, 400, "UNSUPPORTED", "a request without a body was expected");
-	req->authorization = http_header_get(h, "Authorization");
+	req->authorization = req->s->login != NULL ? NULL : request_credential(req);
 	req->accept = http_header_joined(h, "Accept", &req->arena);
 	if (arena_failed(&req->arena))
 		return request_fail(req, 400, "UNSUPPORTED", "the request head is too large");
+	if (request_held(req, reading, &step))
+		return step;
+	if (req->route.kind == ROUTE_OWN_PING)
+		return request_own_ping(req);
 	req->digest = req->route.digest;
 	req->has_digest = req->route.has_digest;
 	if (is_object(req->route.kind))
@@ -136,8 +153,7 @@ step_route(struct request *req)
 	return STEP_NEXT;
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static struct request *
 request_new(struct conn *c)
@@ -151,7 +167,8 @@ request_new(struct conn *c)
 	req->size = -1;
 	req->end = UINT64_MAX;
 	req->media_type = "";
-	req->started_ms = clock_ms();
+	req->started_us = clock_us();
+	req->started_ms = req->started_us / 1000;
 	arena_init(&req->arena, 2 * s->max_head + ARENA_EXTRA);
 	return req;
 }
@@ -162,16 +179,20 @@ request_free(struct request *req)
 {
 	if (req->s->access_log)
 		request_log(req);
+	request_measure(req);
 	shm_count(req->s->shm, req->s->listener, COUNT_BYTES_SENT, req->bytes);
 	if (req->in_admit)
 		TAILQ_REMOVE(&req->s->waiting, req, admit);
 	request_release_place(req);
+	login_cancel(&req->login);
 	check_cancel(&req->ticket);
 	fill_leave(&req->fill);
 	registry_cancel(&req->spare);
 	pass_free(&req->pass);
 	uncached_free(&req->uncached);
+	ranged_free(&req->ranged);
 	resolve_free(&req->resolve);
+	exchange_free(&req->exchange);
 	notes_free(&req->notes);
 	if (req->fd >= 0)
 		close(req->fd);
@@ -195,8 +216,7 @@ request_end(struct request *req)
 		conn_set_phase(c, buf_len(conn_input(c)) > 0 ? CONN_READING : CONN_IDLE);
 }
 
-/* --- beginning
- * ------------------------------------------------------------------------------------ */
+/* --- beginning -------------------------------------------------------------------------------- */
 
 static void
 begin(struct request *req)
@@ -220,6 +240,19 @@ begin_bad(struct request *req, const char *error)
 	(void)request_fail(req, 400, "UNSUPPORTED", "bad request: %s", error);
 }
 
+/* Is it worth while to read what has come? Who sends a byte at a time must not have us read all of it
+ * for each: again only at its end, or when it is twice as much. */
+static bool
+may_be_whole(struct conn *c)
+{
+	const struct services *s = conns_user(c);
+	const struct buf *in = conn_input(c);
+	size_t n = buf_len(in), seen = conn_seen(c), from = seen < 3 ? 0 : seen - 3;
+
+	return seen == 0 || n >= 2 * seen || n >= s->max_head ||
+	    memmem(buf_data(in) + from, n - from, "\r\n\r\n", 4) != NULL;
+}
+
 /* Reads the next head. False: there is none yet. */
 static bool
 begin_next(struct conn *c)
@@ -229,7 +262,7 @@ begin_next(struct conn *c)
 	const char *error = NULL;
 	size_t consumed = 0;
 
-	if (buf_len(in) == 0 || conn_has_output(c))
+	if (buf_len(in) == 0 || conn_has_output(c) || !may_be_whole(c))
 		return false;
 	req = request_new(c);
 	switch (http_parse_head(
@@ -242,6 +275,8 @@ begin_next(struct conn *c)
 		buf_consume(in, consumed);
 		conn_consumed(c);
 		begin(req);
+		if (request_is_too_many(req))
+			request_goto(req, REQUEST_DONE);
 		return true;
 	case HTTP_BAD:
 		begin_bad(req, error);
@@ -253,6 +288,7 @@ begin_next(struct conn *c)
 		begin_bad(req, "the head is too large");
 		return true;
 	}
+	conn_set_seen(c, buf_len(in));
 	arena_reset(&req->arena);
 	free(req);
 	if (conn_get_phase(c) == CONN_IDLE)
@@ -260,8 +296,7 @@ begin_next(struct conn *c)
 	return false;
 }
 
-/* --- the machine
- * --------------------------------------------------------------------------------- */
+/* --- the machine ------------------------------------------------------------------------------ */
 
 /* True: the request has ended. */
 static bool
@@ -306,6 +341,8 @@ on_input(struct conn *c)
 		request_drive(c);
 	else if (req->pass != NULL)
 		pass_input(req);
+	else if (req->exchange != NULL)
+		exchange_input(req);
 }
 
 static void
@@ -320,28 +357,13 @@ on_gone(struct conn *c, const char *reason)
 		return;
 	log_debug("request %" PRIx64 ": ended in %s: %s", req->id, request_state_name(req->state),
 	    reason);
+	if (reason == conn_file_unreadable)
+		request_unreadable(req);
 	conn_set_user(c, NULL);
 	request_free(req);
 }
 
 const struct conn_hooks request_hooks = {on_input, request_drive, on_gone};
-
-void
-requests_admit(struct services *s)
-{
-	struct request *req, *next;
-	struct request_queue round;
-
-	TAILQ_INIT(&round);
-	TAILQ_CONCAT(
-	    &round, &s->waiting, admit); /* who is not admitted queues again, in the same order */
-	for (req = TAILQ_FIRST(&round); req != NULL; req = next) {
-		next = TAILQ_NEXT(req, admit);
-		TAILQ_REMOVE(&round, req, admit);
-		req->in_admit = false;
-		request_drive(req->conn);
-	}
-}
 
 void
 request_drain(struct conn *c)

@@ -19,10 +19,13 @@ request_begin(struct request *req, int status)
 
 	req->status = status;
 	req->head_sent = true;
-	req->answered_ms = clock_ms();
+	req->answered_us = clock_us();
+	req->answered_ms = req->answered_us / 1000;
 	http_begin(out, status, !req->keep_alive);
 	http_field(out, "X-Request-Id", request_id(req));
 	http_field(out, "Docker-Distribution-Api-Version", "registry/2.0");
+	if (req->route.ns_name != NULL)
+		http_field(out, "OCI-Namespace", req->route.ns_name);
 	return out;
 }
 
@@ -64,8 +67,10 @@ request_fail(struct request *req, int status, const char *code, const char *fmt,
 		req->keep_alive = false; /* the request's body was not read */
 	body = http_error_body(&req->arena, code, message);
 	out = request_begin(req, status);
-	if (status == 503)
-		http_field(out, "Retry-After", "1");
+	if (status == 503 || req->retry_after > 0)
+		http_field_u64(out, "Retry-After", req->retry_after > 0 ? req->retry_after : 1);
+	if (status == 401)
+		request_challenge(req, out);
 	if (status == 405)
 		http_field(out, "Allow", "GET, HEAD");
 	http_field(out, "Content-Type", "application/json");
@@ -76,8 +81,7 @@ request_fail(struct request *req, int status, const char *code, const char *fmt,
 	return STEP_DONE;
 }
 
-/* --- relaying
- * ------------------------------------------------------------------------------------ */
+/* --- relaying --------------------------------------------------------------------------------- */
 
 /* Fields that mean something for one hop or one host only, or that the cache sets itself.
  * X-Registry-Supports-Signatures would send podman to an API that is not cached (WIRE.md 2.4). */
@@ -96,15 +100,16 @@ is_relayed(const char *name)
 	return true;
 }
 
-/* The path of an absolute URL when it is of this request's upstream (default ports left out or
- * not); else NULL. */
-static const char *
-path_on_upstream(const struct request *req, const char *url)
+const char *
+request_path_on_upstream(const struct request *req, const char *url)
 {
-	const char *scheme = req->route.scheme, *host = req->route.host;
+	const char *scheme = req->route.scheme;
+	const char *host = req->answer_host != NULL ? req->answer_host : req->route.host;
 	const char *port = strcmp(scheme, "https") == 0 ? ":443" : ":80";
 	size_t n = strlen(scheme), bare = strlen(host), tail = strlen(port);
 
+	if (strncmp(url, "//", 2) != 0 && url[strcspn(url, ":/?")] != ':')
+		return url;
 	if (strncasecmp(url, scheme, n) != 0 || strncmp(url + n, "://", 3) != 0)
 		return NULL;
 	url += n + 3;
@@ -123,23 +128,15 @@ path_on_upstream(const struct request *req, const char *url)
 static void
 relay_location(struct request *req, struct buf *out, const char *url)
 {
-	const char *path = path_on_upstream(req, url);
+	const char *path = request_path_on_upstream(req, url);
+	bool rooted = path != NULL && *path == '/';
 
-	if (path == NULL)
+	if (path == NULL || (!rooted && path == url))
 		http_field(out, "Location", url);
 	else
 		http_field(out, "Location",
-		    arena_printf(&req->arena, "%s://%s%s", req->s->tls ? "https" : "http",
-			req->head.host, *path == '\0' ? "/" : path));
-}
-
-/* `<absolute URL>; rel="next"` becomes relative to the cache (WIRE.md 2.3). */
-static void
-relay_link(struct request *req, struct buf *out, const char *value)
-{
-	const char *path = value[0] == '<' ? path_on_upstream(req, value + 1) : NULL;
-
-	http_field(out, "Link", path != NULL ? arena_printf(&req->arena, "<%s", path) : value);
+		    arena_printf(&req->arena, "%s://%s%s%s", request_scheme(req),
+			req->head.host, rooted ? "" : "/", request_client_path(req, path)));
 }
 
 /* Location is for pushes and the state of an upload; elsewhere the cache has followed it or it means
@@ -165,10 +162,12 @@ relay_type(struct request *req, struct buf *out, const char *value)
 static void
 relay_field(struct request *req, struct buf *out, const struct upstream_header *h)
 {
+	if (http_name_is(h->name, "WWW-Authenticate") && request_has_own_realm(req))
+		return; /* request_own_challenge() */
 	if (http_name_is(h->name, "Location") && has_location(req))
 		relay_location(req, out, h->value);
 	else if (http_name_is(h->name, "Link"))
-		relay_link(req, out, h->value);
+		http_field(out, "Link", request_client_link(req, h->value));
 	else if (http_name_is(h->name, "Content-Type"))
 		relay_type(req, out, h->value);
 	else if (is_relayed(h->name))
@@ -189,8 +188,7 @@ request_relay_fields(
 			relay_field(req, out, &h[i]);
 }
 
-/* --- refusals
- * ------------------------------------------------------------------------------------ */
+/* --- refusals --------------------------------------------------------------------------------- */
 
 static const char *
 code_for(const struct request *req, int status)
@@ -209,6 +207,17 @@ code_for(const struct request *req, int status)
 	}
 }
 
+static void
+write_own_challenge(struct request *req, struct buf *out, const struct refusal *r)
+{
+	struct upstream_header *h = arena_alloc(&req->arena, r->nheaders * sizeof(*h) + 1);
+
+	for (size_t i = 0; h != NULL && i < r->nheaders; i++)
+		h[i] = (struct upstream_header){r->headers[i].name, r->headers[i].value};
+	if (h != NULL && request_has_own_realm(req))
+		request_own_challenge(req, out, h, r->nheaders);
+}
+
 enum step
 request_refuse(struct request *req, const struct refusal *r)
 {
@@ -217,6 +226,9 @@ request_refuse(struct request *req, const struct refusal *r)
 	size_t n = buf_len(&r->body);
 	bool ours = n == 0;
 
+	request_revoked(req, r->status);
+	if (request_is_own(r->asker, r->status))
+		return request_refuse_own(req, r->asker, r->status);
 	if (!request_is_refusal(r->status))
 		return request_fail(req, request_mapped(r->status), "UNAVAILABLE",
 		    "the registry %s answered %d", req->route.upstream, r->status);
@@ -230,7 +242,7 @@ request_refuse(struct request *req, const struct refusal *r)
 		    &req->arena, req->code, "the registry refused, without saying more");
 		n = strlen(body);
 	}
-	out = request_begin(req, r->status);
+	out = request_begin(req, request_told(req, r->status));
 	for (size_t i = 0; i < r->nheaders; i++) {
 		struct upstream_header h = {r->headers[i].name, r->headers[i].value};
 
@@ -240,6 +252,8 @@ request_refuse(struct request *req, const struct refusal *r)
 	}
 	if (ours)
 		http_field(out, "Content-Type", "application/json");
+	if (r->status == 401)
+		write_own_challenge(req, out, r);
 	http_field_u64(out, "Content-Length", n);
 	http_end(out);
 	if (req->head.method != HTTP_HEAD)
@@ -250,7 +264,9 @@ request_refuse(struct request *req, const struct refusal *r)
 enum step
 request_no_answer(struct request *req, enum upstream_result result, const char *detail)
 {
-	return request_fail(req, result == UPSTREAM_TIMEOUT ? 504 : 502, "UNAVAILABLE",
+	bool late = result == UPSTREAM_TIMEOUT || result == UPSTREAM_SILENT;
+
+	return request_fail(req, late ? 504 : 502, "UNAVAILABLE",
 	    "the registry %s: %s%s%s", req->route.upstream, upstream_result_name(result),
 	    detail != NULL && *detail != '\0' ? ": " : "", detail != NULL ? detail : "");
 }

@@ -76,6 +76,8 @@ request_log(struct request *req)
 	snprintf(id, sizeof(id), "%" PRIx64, req->id);
 	f[n++] = text("id", id);
 	f[n++] = text("client", conn_address(req->conn));
+	if (req->user != NULL)
+		f[n++] = text("user", req->user);
 	f[n++] = text("method", req->head.method_name);
 	f[n++] = text("upstream", req->route.upstream);
 	f[n++] = text("repository", req->route.repository);

@@ -17,6 +17,8 @@
 #include "shm.h"
 #include "store.h"
 
+enum { REST_MS = 5000 };
+
 static void
 count(struct request *req, enum shm_counter c)
 {
@@ -29,7 +31,7 @@ request_use_file(struct request *req, int fd)
 	struct stat st;
 
 	if (fstat(fd, &st) != 0 ||
-	    (req->at > req->first && (st.st_dev != req->device || st.st_ino != req->inode))) {
+	    (req->bytes > 0 && req->fd >= 0 && (st.st_dev != req->device || st.st_ino != req->inode))) {
 		close(fd);
 		return false;
 	}
@@ -41,8 +43,18 @@ request_use_file(struct request *req, int fd)
 	return true;
 }
 
+uint64_t
+request_deadline(struct request *req)
+{
+	if (req->head_sent)
+		return 0;
+	if (req->deadline_ms == 0)
+		req->deadline_ms = clock_ms() + req->s->first_byte_ms;
+	return req->deadline_ms;
+}
+
 struct upstream_request
-request_get(const struct request *req, struct upstream_header *accept)
+request_get(struct request *req, struct upstream_header *accept)
 {
 	*accept = (struct upstream_header){"Accept", req->accept};
 	return (struct upstream_request){
@@ -57,11 +69,12 @@ request_get(const struct request *req, struct upstream_header *accept)
 	    .range_first = -1,
 	    .range_last = -1,
 	    .follow = true,
+	    .deadline_ms = request_deadline(req),
+	    .first_host = req->first_host,
 	};
 }
 
-/* --- look up
- * ------------------------------------------------------------------------------------- */
+/* --- look up ---------------------------------------------------------------------------------- */
 
 /* A record whose file is gone or has another size is dropped on first use (DESIGN.md section 4). */
 static void
@@ -72,6 +85,15 @@ drop_record(struct request *req, const char *why)
 	log_warn("index: %s: %s: record dropped", digest_str(&req->digest, text), why);
 	if (index_delete_object(req->s->index, &req->digest) == INDEX_ERROR)
 		count(req, COUNT_INDEX_ERRORS);
+}
+
+void
+request_unreadable(struct request *req)
+{
+	count(req, COUNT_STORE_ERRORS);
+	shm_rest_store(req->s->shm, clock_ms() + REST_MS);
+	if (req->hit && req->s->index != NULL)
+		drop_record(req, "the file cannot be read");
 }
 
 /* Opens the object of a record. False with *broken: the cache cannot read it, though it is
@@ -114,6 +136,28 @@ is_vouched(struct request *req)
 	    index_get_proof(req->s->index, req->route.upstream, &req->digest) == INDEX_OK;
 }
 
+static void
+take_hit(struct request *req)
+{
+	req->hit = true;
+	req->size = (int64_t)req->object.size;
+	if (req->route.kind == ROUTE_MANIFEST && req->object.media_type[0] != '\0')
+		req->media_type = arena_strdup(&req->arena, req->object.media_type);
+}
+
+bool
+request_find(struct request *req)
+{
+	bool broken;
+
+	if (req->s->index == NULL || req->s->store == NULL ||
+	    index_get_object(req->s->index, &req->digest, &req->object) != INDEX_OK ||
+	    !open_object(req, &broken) || !is_vouched(req))
+		return false;
+	take_hit(req);
+	return true;
+}
+
 static enum step
 found(struct request *req)
 {
@@ -121,10 +165,7 @@ found(struct request *req)
 		request_goto(req, REQUEST_UNCACHED);
 		return STEP_NEXT;
 	}
-	req->hit = true;
-	req->size = (int64_t)req->object.size;
-	if (req->route.kind == ROUTE_MANIFEST && req->object.media_type[0] != '\0')
-		req->media_type = arena_strdup(&req->arena, req->object.media_type);
+	take_hit(req);
 	if (req->head_sent)
 		request_goto(req, REQUEST_BODY);
 	else
@@ -156,7 +197,8 @@ step_lookup(struct request *req)
 	bool broken;
 
 	fill_leave(&req->fill); /* the one it came from has ended */
-	if (req->s->index == NULL || req->s->store == NULL)
+	if (req->s->index == NULL || req->s->store == NULL ||
+	    (!req->head_sent && shm_store_rests(req->s->shm, clock_ms())))
 		return not_here(req, REQUEST_UNCACHED);
 	switch (index_get_object(req->s->index, &req->digest, &req->object)) {
 	case INDEX_OK:
@@ -176,8 +218,7 @@ step_lookup(struct request *req)
 	return not_here(req, REQUEST_JOIN);
 }
 
-/* --- check
- * --------------------------------------------------------------------------------------- */
+/* --- check ------------------------------------------------------------------------------------ */
 
 static void
 note_name(struct request *req)
@@ -221,6 +262,7 @@ static void
 allowed(struct request *req, const struct check_answer *a)
 {
 	req->checked = true;
+	req->first_host = a->head->host;
 	notes_take(&req->notes, a->head);
 	if (req->route.kind == ROUTE_MANIFEST)
 		note_media_type(req, a->head);
@@ -232,13 +274,17 @@ allowed(struct request *req, const struct check_answer *a)
 		request_goto(req, REQUEST_ADMIT);
 	else
 		request_goto(req, REQUEST_LOOKUP);
+	request_granted(req);
 }
 
 static void
 refused(struct request *req, const struct check_answer *a)
 {
-	struct refusal *r = refusal_new(a->head);
+	struct refusal *r;
 
+	if (request_may_be_grace(a->head->status) && request_by_grace(req))
+		return;
+	r = refusal_new(a->head);
 	refusal_add_body(r, a->body, a->body_length);
 	request_goto(req, REQUEST_DONE);
 	(void)request_refuse(req, r);
@@ -260,6 +306,7 @@ on_checked(void *arg, const struct check_answer *a)
 
 	req->ticket = NULL;
 	req->check_ms += clock_ms() - req->check_began_ms;
+	request_measure_check(req, (enum metric_check)a->verdict);
 	switch (a->verdict) {
 	case CHECK_ALLOWED:
 		if (is_other_object(req, a)) {
@@ -274,6 +321,8 @@ on_checked(void *arg, const struct check_answer *a)
 		refused(req, a);
 		break;
 	case CHECK_FAILED:
+		if (request_by_grace(req))
+			break;
 		request_goto(req, REQUEST_DONE);
 		(void)request_no_answer(req, a->result, a->detail);
 		break;
@@ -291,19 +340,20 @@ step_check(struct request *req)
 	    .target = req->route.target,
 	    .accept = req->accept,
 	    .authorization = req->authorization,
+	    .deadline_ms = request_deadline(req),
 	    .blob = req->route.kind == ROUTE_BLOB,
 	    .want_body = req->head.method != HTTP_HEAD,
 	};
 
 	if (req->ticket != NULL)
 		return STEP_WAIT;
-	req->check_began_ms = clock_ms();
+	req->check_began_us = clock_us();
+	req->check_began_ms = req->check_began_us / 1000;
 	req->ticket = check_ask(req->s->check, &q, on_checked, req);
 	return STEP_WAIT;
 }
 
-/* --- join
- * ---------------------------------------------------------------------------------------- */
+/* --- join ------------------------------------------------------------------------------------- */
 
 static void
 on_fill_changed(void *arg)
@@ -331,9 +381,13 @@ step_join(struct request *req)
 	    .host = req->route.host,
 	    .registry = req->route.registry,
 	    .target = req->route.target,
+	    .client = turns_client(conn_address(req->conn)),
 	    .authorization = req->authorization,
 	    .accept = req->accept,
+	    .first_host = req->first_host,
+	    .deadline_ms = request_deadline(req),
 	    .checked = req->checked,
+	    .unproven = req->route.trusted ? NULL : req->route.upstream,
 	};
 
 	if (++req->joins > REQUEST_MAX_JOINS)
@@ -357,8 +411,16 @@ step_join(struct request *req)
 	return uncached(req);
 }
 
-/* --- fill
- * ---------------------------------------------------------------------------------------- */
+/* --- fill ------------------------------------------------------------------------------------- */
+
+/* A size that was promised to the client stays. */
+static void
+note_size(struct request *req, const struct fill_status *st)
+{
+	if (req->head_sent && !req->chunked && st->size < 0)
+		return;
+	req->size = st->size;
+}
 
 static void
 note_fill(struct request *req, const struct fill_status *st)
@@ -371,7 +433,9 @@ note_fill(struct request *req, const struct fill_status *st)
 	}
 	req->led |= st->leading;
 	req->resumed |= st->resumed;
-	req->size = st->size;
+	note_size(req, st);
+	if (!req->checked)
+		request_granted(req);
 	req->checked = true; /* by its own check, or by its own GET */
 	if (req->route.kind == ROUTE_MANIFEST && st->media_type[0] != '\0' &&
 	    req->media_type[0] == '\0')
@@ -383,19 +447,24 @@ fill_has_ended(struct request *req, const struct fill_status *st)
 {
 	switch (st->end) {
 	case FILL_END_AGAIN:
+		req->deadline_ms = 0; /* it may have waited for its turn, or for another's fetch */
 		request_goto(req, REQUEST_LOOKUP);
 		return STEP_NEXT;
 	case FILL_END_REFUSED:
 		return request_refuse(req, fill_refusal(req->fill));
 	case FILL_END_BUSY:
+		if (req->head_sent && ranged_wanted(req))
+			return uncached(req);
 		return request_fail(
 		    req, 503, "TOOMANYREQUESTS", "too many fetches from registries are under way");
 	case FILL_END_UPSTREAM:
 		return request_fail(req, 502, "UNAVAILABLE",
-		    "the registry %s did not deliver the object", req->route.upstream);
+		    "the registry %s did not deliver the object%s%s", req->route.upstream,
+		    *st->why != '\0' ? ": " : "", st->why);
 	case FILL_END_TIMEOUT:
 		return request_fail(req, 504, "UNAVAILABLE",
-		    "the registry %s did not answer in time", req->route.upstream);
+		    "the registry %s did not answer in time%s%s", req->route.upstream,
+		    *st->why != '\0' ? ": " : "", st->why);
 	case FILL_END_DIGEST:
 		return request_fail(req, 502, "DIGEST_INVALID",
 		    "the registry %s delivered other bytes than the digest names",
@@ -421,6 +490,26 @@ use_fill_file(struct request *req, const struct fill_status *st)
 	return fd >= 0 && request_use_file(req, fd);
 }
 
+/* The first byte is not there. A range of a large object need not wait for it: once the size is known its
+ * head can be made, and what is not known in time is asked for by the range itself. */
+static enum step
+fill_without_bytes(struct request *req, const struct fill_status *st)
+{
+	int64_t size = st->size >= 0 ? st->size : req->checked ? req->size : -1;
+	bool knows_size = size > 0 && !req->head_sent;
+
+	if (!ranged_may(req, st->own))
+		return STEP_WAIT;
+	if ((!knows_size || size <= REQUEST_NEAR) && !ranged_is_due(req, 0))
+		return STEP_WAIT;
+	if (knows_size) {
+		note_fill(req, st);
+		req->size = size;
+	}
+	request_goto(req, knows_size ? REQUEST_ADMIT : REQUEST_RANGED);
+	return STEP_NEXT;
+}
+
 /* Waits until the first byte can be sent, so that a failure before it is told by its status. */
 enum step
 step_fill(struct request *req)
@@ -434,15 +523,17 @@ step_fill(struct request *req)
 		return fill_has_ended(req, &st);
 	if (st.fd < 0 || (st.readable == 0 && st.end != FILL_END_DONE) ||
 	    (is_manifest && st.end != FILL_END_DONE))
-		return STEP_WAIT;
+		return fill_without_bytes(req, &st);
 	if (!req->route.trusted &&
-	    !st.leading) /* another upstream's bytes: it must deliver them itself */
+	    !st.own) /* another upstream's bytes: it must deliver them itself */
 		return uncached(req);
 	if (!use_fill_file(req, &st) && !req->head_sent)
 		return uncached(req);
 	if (req->fd < 0 || req->inode != st.inode || req->device != st.device)
 		return request_cut(req, "the bytes come from another file than those sent so far");
 	note_fill(req, &st);
+	if (st.size < 0 && ranged_wanted(req) && !req->head_sent)
+		return fill_without_bytes(req, &st);
 	if (st.size < 0 && req->head.minor == 0)
 		return STEP_WAIT;
 	request_goto(req, req->head_sent ? REQUEST_BODY : REQUEST_ADMIT);

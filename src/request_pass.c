@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "log.h"
 #include "refusal.h"
@@ -35,18 +36,20 @@ pass_free(struct pass **pp)
 	*pp = NULL;
 }
 
-/* --- what is asked
- * ------------------------------------------------------------------------------- */
+/* --- what is asked ---------------------------------------------------------------------------- */
 
 /* Fields of the request that are not the upstream's business, or that the upstream module sets
- * itself (WIRE.md 3.2, 3.4). */
+ * itself (WIRE.md 3.2, 3.4). What a load balancer says of the client is for us: a registry would make its
+ * URLs of it (registry/api/v2/urls.go of distribution). */
 static bool
 is_forwarded(const char *name)
 {
 	static const char *const kept_back[] = {"Host", "Content-Length", "Authorization",
-	    "Accept-Encoding", "Cookie", "Expect", "Proxy-Authorization", "X-Dragonfly-Registry"};
+	    "Accept-Encoding", "Cookie", "Expect", "Proxy-Authorization", "X-Dragonfly-Registry",
+	    "Forwarded", "X-Real-IP"};
+	static const char forwarded[] = "X-Forwarded-";
 
-	if (http_is_hop_by_hop(name))
+	if (http_is_hop_by_hop(name) || strncasecmp(name, forwarded, strlen(forwarded)) == 0)
 		return false;
 	for (size_t i = 0; i < sizeof(kept_back) / sizeof(kept_back[0]); i++)
 		if (http_name_is(name, kept_back[i]))
@@ -68,8 +71,7 @@ forwarded_fields(struct request *req, struct upstream_header *out)
 	return n;
 }
 
-/* --- the request's body
- * ---------------------------------------------------------------------------- */
+/* --- the request's body ----------------------------------------------------------------------- */
 
 /* The client's bytes, decoded. A client that sends nothing has the time that CONN_READING gives. */
 static enum upstream_body
@@ -111,8 +113,7 @@ body_unread(const struct pass *p)
 	return !p->body.done;
 }
 
-/* --- the answer
- * ---------------------------------------------------------------------------------- */
+/* --- the answer ------------------------------------------------------------------------------- */
 
 static bool
 answer_has_no_body(const struct request *req, int status)
@@ -125,7 +126,7 @@ outcome(const struct request *req, int status)
 {
 	if (status == 401 || status == 403 || status == 404 || status == 429)
 		return "denied";
-	return req->route.kind == ROUTE_PING ? "ping" : req->uncached_pass ? "uncached" : "passed";
+	return req->route.kind == ROUTE_PING ? "ping" : "passed";
 }
 
 /* The registry's answer is not for the client, who is given one of ours. True: that was so, and
@@ -142,6 +143,9 @@ answered_instead(struct pass *p, const struct upstream_answer *a)
 	case VERDICT_BAD_STATUS:
 		(void)request_fail(req, request_mapped(a->status), "UNAVAILABLE",
 		    "the registry %s answered %d", req->route.upstream, a->status);
+		break;
+	case VERDICT_OWN:
+		(void)request_refuse_own(req, (int)a->asker, a->status);
 		break;
 	case VERDICT_NO_ANSWER:
 		(void)request_no_answer(req, UPSTREAM_PROTOCOL, "a page of HTML");
@@ -164,6 +168,7 @@ on_head(void *arg, const struct upstream_answer *a)
 	struct request *req = p->req;
 	struct buf *out;
 
+	request_revoked(req, a->status);
 	if (answered_instead(p, a))
 		return;
 	if (body_unread(p)) /* the upstream has decided before the body was read */
@@ -173,9 +178,13 @@ on_head(void *arg, const struct upstream_answer *a)
 	req->chunked = !p->no_body && p->promised < 0 && req->head.minor > 0;
 	if (!p->no_body && p->promised < 0 && req->head.minor == 0)
 		req->keep_alive = false;
-	out = request_begin(req, a->status);
+	out = request_begin(req, request_told(req, a->status));
 	req->outcome = outcome(req, a->status);
+	req->answer_host = a->host_name;
 	request_relay_fields(req, out, a->headers, a->nheaders);
+	req->answer_host = NULL; /* it was the answer's */
+	if (a->status == 401 && request_has_own_realm(req))
+		request_own_challenge(req, out, a->headers, a->nheaders);
 	if (req->chunked)
 		http_field(out, "Transfer-Encoding", "chunked");
 	else if (p->promised >= 0 && a->status != 204 && a->status != 304)
@@ -248,8 +257,7 @@ on_done(void *arg, enum upstream_result r, const char *detail)
 	request_drive(c);
 }
 
-/* --- the step
- * ------------------------------------------------------------------------------------ */
+/* --- the step --------------------------------------------------------------------------------- */
 
 static void
 start(struct request *req)
@@ -269,6 +277,8 @@ start(struct request *req)
 	    .range_first = -1,
 	    .range_last = -1,
 	    .follow = reading,
+	    .deadline_ms = reading ? request_deadline(req) : 0,
+	    .first_host = req->first_host,
 	    .has_body = req->head.chunked || req->head.body_length > 0 || !reading,
 	    .body_length = req->head.body_length,
 	};
@@ -278,8 +288,7 @@ start(struct request *req)
 	http_body_init(&p->body, &req->head);
 	r.nheaders = forwarded_fields(req, headers);
 	req->pass = p;
-	shm_count(
-	    req->s->shm, req->s->listener, req->uncached_pass ? COUNT_UNCACHED : COUNT_PASSED, 1);
+	shm_count(req->s->shm, req->s->listener, COUNT_PASSED, 1);
 	if (req->head.expect_continue && body_unread(p)) {
 		conn_send(req->conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 		conn_flush(req->conn);

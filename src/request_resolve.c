@@ -6,15 +6,12 @@
 #include <strings.h>
 
 #include "log.h"
+#include "media.h"
 #include "notes.h"
 #include "refusal.h"
 #include "registry.h"
 #include "request_private.h"
 #include "xalloc.h"
-
-enum {
-	RESOLVE_MAX = 4 * 1024 * 1024
-}; /* bytes: containerd refuses larger manifests (WIRE.md 8.1) */
 
 struct resolve {
 	struct request *req;
@@ -50,6 +47,7 @@ on_head(void *arg, const struct upstream_answer *a)
 		r->refusal = refusal_new(a);
 		return;
 	}
+	r->req->first_host = a->host;
 	notes_take(&r->req->notes, a);
 	r->promised = a->content_length;
 	r->is_page = type != NULL && strncasecmp(type, "text/html", 9) == 0;
@@ -78,7 +76,7 @@ on_data(void *arg, const void *p, size_t n)
 	}
 	r->got += n;
 	hasher_update(r->hasher, p, n);
-	if (r->got > RESOLVE_MAX)
+	if (r->got > MEDIA_DOCUMENT_MAX)
 		pass_instead(r);
 }
 
@@ -94,7 +92,15 @@ resolved(struct resolve *r)
 	req->size = (int64_t)r->got;
 	req->route.target = arena_printf(&req->arena, "/v2/%s/manifests/%s", req->route.repository,
 	    digest_str(&req->digest, text));
+	request_granted(req);
 	request_goto(req, REQUEST_LOOKUP);
+}
+
+static bool
+is_no_answer(const struct resolve *r, enum upstream_result result)
+{
+	return r->refusal != NULL ? request_may_be_grace(r->refusal->status)
+				  : result != UPSTREAM_OK;
 }
 
 static void
@@ -106,7 +112,9 @@ on_done(void *arg, enum upstream_result result, const char *detail)
 
 	r->call = NULL;
 	request_goto(req, REQUEST_DONE);
-	if (r->refusal != NULL)
+	if (is_no_answer(r, result) && request_by_grace(req))
+		;
+	else if (r->refusal != NULL)
 		(void)request_refuse(req, r->refusal);
 	else if (result != UPSTREAM_OK)
 		(void)request_no_answer(req, result, detail);

@@ -1,4 +1,4 @@
-/* Sending objects: a place among the bodies in flight, the head (conditions, ranges), the body
+/* Sending objects: the head (conditions, ranges), the body
  * from a file that is whole or still being filled. RFC 9110 sections 13 (conditions), 14
  * (ranges); WIRE.md 4.2, 7. */
 #include <errno.h>
@@ -12,47 +12,19 @@
 #include "request_private.h"
 #include "shm.h"
 
-/* --- a place
- * ------------------------------------------------------------------------------------- */
+enum { BODY_GATHER = 65536 }; /* bytes of small parts that go out together */
 
-void
-request_release_place(struct request *req)
-{
-	if (req->has_place)
-		shm_body_end(req->s->shm, req->s->listener);
-	req->has_place = false;
-}
-
-enum step
-step_admit(struct request *req)
-{
-	struct services *s = req->s;
-
-	if (req->in_admit)
-		return STEP_WAIT;
-	if (s->streamers > 0 && req->head.method != HTTP_HEAD && !req->has_place) {
-		req->has_place = shm_body_begin(s->shm, s->listener, s->streamers);
-		if (req->waiting_ms == 0)
-			req->waiting_ms = clock_ms();
-		if (!req->has_place && clock_ms() - req->waiting_ms >= s->timeout_ms)
-			return request_fail(
-			    req, 503, "TOOMANYREQUESTS", "too many bodies are being sent");
-		if (!req->has_place) {
-			TAILQ_INSERT_TAIL(&s->waiting, req, admit);
-			req->in_admit = true;
-			return STEP_WAIT;
-		}
-	}
-	request_goto(req, REQUEST_HEAD);
-	return STEP_NEXT;
-}
-
-/* --- head
- * ---------------------------------------------------------------------------------------- */
+/* --- head ------------------------------------------------------------------------------------- */
 
 static const char *
 outcome(const struct request *req)
 {
+	if (req->by_grace)
+		return "grace";
+	if (req->alone)
+		return "uncached";
+	if (req->was_ranged)
+		return "ranged";
 	if (req->led)
 		return req->resumed ? "resumed" : "fill";
 	return req->joined ? "follow" : "hit";
@@ -67,12 +39,16 @@ request_object_head(struct request *req, int status)
 
 	digest_str(&req->digest, text);
 	if (status != 304)
-		http_field(
-		    out, "Content-Type", manifest ? req->media_type : "application/octet-stream");
+		http_field(out, "Content-Type",
+		    req->spans != NULL ? parts_type(req)
+			: manifest     ? req->media_type
+				       : "application/octet-stream");
 	if (req->has_digest) {
 		http_field(out, "Docker-Content-Digest", text);
 		http_field(out, "ETag", arena_printf(&req->arena, "\"%s\"", text));
 	}
+	if (req->by_grace) /* RFC 9111 section 5.1: since it was validated last */
+		http_field_u64(out, "Age", req->grace_age_s);
 	notes_write(req->notes, out);
 	return out;
 }
@@ -89,8 +65,8 @@ not_modified(struct request *req)
 }
 
 /* A Range whose If-Range names another representation is ignored (RFC 9110 section 13.1.5). */
-static const char *
-range_wanted(struct request *req)
+const char *
+request_range(struct request *req)
 {
 	char text[DIGEST_STR_SIZE];
 	const char *condition = http_header_get(&req->head, "If-Range");
@@ -138,43 +114,78 @@ static void
 count_hit(struct request *req)
 {
 	req->outcome = outcome(req);
+	if (req->led || (req->hit && !req->joined))
+		request_touch_image(req);
 	if (!req->hit || req->joined)
 		return;
 	shm_count(req->s->shm, req->s->listener, COUNT_HITS, 1);
-	index_touch(req->s->index, &req->object, clock_wall());
+	index_touch(req->s->index, &req->object, clock_wall_ms());
+}
+
+static enum http_range
+ranges_of(struct request *req, uint64_t size, struct http_span **spans, size_t *n)
+{
+	const char *value = req->head.method == HTTP_GET && !req->ignore_range ? request_range(req) : NULL;
+
+	*n = 0;
+	*spans = NULL;
+	if (value != NULL)
+		*spans = arena_alloc(&req->arena, http_count_ranges(value) * sizeof(**spans));
+	return *spans != NULL ? http_parse_ranges(value, size, *spans, n) : HTTP_RANGE_NONE;
+}
+
+static void
+head_single(struct request *req, bool is_range)
+{
+	struct buf *out = request_object_head(req, is_range ? 206 : 200);
+
+	http_field(out, "Accept-Ranges", "bytes");
+	if (is_range)
+		http_field(out, "Content-Range",
+		    arena_printf(&req->arena, "bytes %" PRIu64 "-%" PRIu64 "/%" PRId64, req->first,
+			req->end - 1, req->size));
+	http_field_u64(out, "Content-Length", req->end - req->first);
+	http_end(out);
+}
+
+/* Parts in the order that was asked for, none joined: clients count them (WIRE.md 7.4). */
+static void
+head_multipart(struct request *req, struct http_span *spans, size_t n)
+{
+	uint64_t length = parts_begin(req, spans, n);
+	struct buf *out = request_object_head(req, 206);
+
+	http_field(out, "Accept-Ranges", "bytes");
+	http_field_u64(out, "Content-Length", length);
+	http_end(out);
+	parts_send_head(req);
 }
 
 enum step
 step_head(struct request *req)
 {
-	uint64_t size = req->size < 0 ? 0 : (uint64_t)req->size, last = 0;
+	uint64_t size = req->size < 0 ? 0 : (uint64_t)req->size;
+	struct http_span *spans;
 	enum http_range range;
-	struct buf *out;
+	size_t n;
 
 	count_hit(req);
 	if (not_modified(req))
 		return head_not_modified(req);
 	if (req->size < 0)
 		return head_chunked(req);
-	range = req->head.method == HTTP_GET
-	    ? http_parse_range(range_wanted(req), size, &req->first, &last)
-	    : HTTP_RANGE_NONE;
+	range = ranges_of(req, size, &spans, &n);
 	if (range == HTTP_RANGE_BEYOND)
 		return head_unsatisfiable(req);
-	if (range == HTTP_RANGE_NONE) {
-		req->first = 0;
-		last = size - 1;
+	if (range == HTTP_RANGE_NONE && req->alone)
+		return ranged_give_whole(req);
+	if (range == HTTP_RANGE_MANY) {
+		head_multipart(req, spans, n);
+	} else {
+		req->at = req->first = range == HTTP_RANGE_ONE ? spans[0].first : 0;
+		req->end = range == HTTP_RANGE_ONE ? spans[0].end : size;
+		head_single(req, range == HTTP_RANGE_ONE);
 	}
-	req->at = req->first;
-	req->end = range == HTTP_RANGE_NONE ? size : last + 1;
-	out = request_object_head(req, range == HTTP_RANGE_ONE ? 206 : 200);
-	http_field(out, "Accept-Ranges", "bytes");
-	if (range == HTTP_RANGE_ONE)
-		http_field(out, "Content-Range",
-		    arena_printf(&req->arena, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, req->first,
-			last, size));
-	http_field_u64(out, "Content-Length", req->end - req->first);
-	http_end(out);
 	if (req->head.method == HTTP_HEAD)
 		return STEP_DONE;
 	request_goto(req, REQUEST_BODY);
@@ -197,24 +208,27 @@ request_answer_head(struct request *req)
 	return STEP_DONE;
 }
 
-/* --- body
- * ---------------------------------------------------------------------------------------- */
+/* --- body ------------------------------------------------------------------------------------- */
 
-/* A small object goes out in one system call with its head. */
-static enum step
+/* A small object goes out in one system call with its head. False: the connection was cut. */
+static bool
 send_small(struct request *req)
 {
 	size_t n = (size_t)(req->end - req->at);
 	struct buf *out = conn_output(req->conn);
 	ssize_t got = pread(req->fd, buf_room(out, n), n, (off_t)req->at);
 
-	if (got != (ssize_t)n)
-		return request_cut(
-		    req, got < 0 ? strerror(errno) : "the file is shorter than it was");
+	if (got != (ssize_t)n) {
+		const char *why = got < 0 ? strerror(errno) : "the file is shorter than it was";
+
+		request_unreadable(req);
+		(void)request_cut(req, why);
+		return false;
+	}
 	buf_grew(out, n);
 	req->at += n;
 	req->bytes += n;
-	return STEP_DONE;
+	return true;
 }
 
 static void
@@ -232,57 +246,101 @@ send_piece(struct request *req, uint64_t n)
 static enum step
 body_done(struct request *req)
 {
-	if (!req->route.trusted && req->led &&
-	    index_put_proof(req->s->index, req->route.upstream, &req->digest) == INDEX_ERROR)
-		shm_count(req->s->shm, req->s->listener, COUNT_INDEX_ERRORS, 1);
 	req->outcome = outcome(req); /* it may have been resumed since its head */
 	if (req->chunked)
 		conn_send(req->conn, "0\r\n\r\n", 5);
 	return STEP_DONE;
 }
 
-/* How far the file may be read now. */
-static uint64_t
-readable(struct request *req, enum fill_end *end)
+/* How far the file may be read now. False: the object has another size than was promised. */
+static bool
+look(struct request *req, uint64_t *may, enum fill_end *end)
 {
 	struct fill_status st;
 
 	*end = FILL_END_DONE;
+	*may = req->fd >= 0 ? (uint64_t)req->size : 0;
 	if (req->fill == NULL)
-		return (uint64_t)req->size;
+		return true;
 	fill_look(req->fill, &st);
 	req->resumed |= st.resumed;
 	*end = st.end;
+	*may = st.end == FILL_END_DONE && st.size >= 0 ? (uint64_t)st.size : st.readable;
+	if (st.size >= 0 && st.size != req->size && !req->chunked)
+		return false;
 	if (st.size >= 0)
 		req->size = st.size;
-	return st.end == FILL_END_DONE && st.size >= 0 ? (uint64_t)st.size : st.readable;
+	return true;
+}
+
+/* The byte at `at` is not there yet. */
+static enum step
+body_lacks(struct request *req, uint64_t may, enum fill_end end)
+{
+	struct fill_status st;
+
+	if (conn_has_output(req->conn) && !conn_flush(req->conn))
+		return STEP_WAIT;
+	if (req->alone) {
+		request_goto(req, REQUEST_RANGED);
+		return STEP_NEXT;
+	}
+	if (end != FILL_END_NONE && end != FILL_END_DONE) {
+		request_goto(req, REQUEST_FILL);
+		return STEP_NEXT;
+	}
+	fill_look(req->fill, &st);
+	if (req->at == req->first && ranged_may(req, st.own) && ranged_is_due(req, may)) {
+		request_goto(req, REQUEST_RANGED);
+		return STEP_NEXT;
+	}
+	return STEP_WAIT; /* fill's `changed` drives on */
+}
+
+/* Small parts of what is here go out together. */
+static enum step
+send_some(struct request *req, uint64_t may)
+{
+	uint64_t end = may < req->end ? may : req->end;
+
+	if (!req->hit || end < req->end || end - req->at > REQUEST_SMALL_BODY) {
+		send_piece(req, end - req->at);
+	} else {
+		if (!send_small(req))
+			return STEP_DONE;
+		if (buf_len(conn_output(req->conn)) < BODY_GATHER)
+			return STEP_NEXT;
+	}
+	return conn_flush(req->conn) ? STEP_NEXT : STEP_WAIT;
 }
 
 enum step
 step_body(struct request *req)
 {
+	uint64_t may, before = req->bytes;
+	enum step next = STEP_NEXT;
 	enum fill_end end;
-	uint64_t may;
 
-	for (;;) {
+	while (next == STEP_NEXT) {
 		if (conn_sends_file(req->conn))
 			return STEP_WAIT; /* hooks.drained drives on */
-		may = readable(req, &end);
+		if (!look(req, &may, &end))
+			return request_cut(req, "the object has another size than was said");
 		if (req->chunked && end == FILL_END_DONE)
 			req->end = may;
-		may = may < req->end ? may : req->end;
-		if (req->at >= req->end)
+		if (req->at >= req->end && !parts_next(req))
 			return body_done(req);
-		if (may <= req->at && end != FILL_END_NONE && end != FILL_END_DONE) {
+		if (may <= req->at)
+			return body_lacks(req, may, end);
+		if (req->fd < 0) { /* its head was made before the fill had a file for it */
 			request_goto(req, REQUEST_FILL);
 			return STEP_NEXT;
 		}
-		if (may <= req->at)
-			return STEP_WAIT; /* fill's `changed` drives on */
-		if (req->hit && may == req->end && may - req->at <= REQUEST_SMALL_BODY)
-			return send_small(req);
-		send_piece(req, may - req->at);
-		if (!conn_flush(req->conn))
+		if (req->bytes - before >= CONN_TURN_BYTES) { /* others have their turn */
+			conn_kick(req->conn);
 			return STEP_WAIT;
+		}
+		next = send_some(req, may);
 	}
+	return next;
 }

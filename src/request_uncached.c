@@ -30,7 +30,7 @@ struct uncached {
 	struct request *req;
 	struct registry_call *call;
 	struct event *timer;
-	struct hasher *hasher; /* NULL: a range, which no digest names */
+	struct hasher *hasher; /* NULL: the digest was found right */
 	struct buf tail;       /* hashed, held back */
 	struct refusal *refusal;
 	uint64_t got;    /* offset in the object of the next byte from upstream */
@@ -59,8 +59,7 @@ uncached_free(struct uncached **up)
 
 static void call_start(struct uncached *u);
 
-/* --- to the client
- * ------------------------------------------------------------------------------- */
+/* --- to the client ---------------------------------------------------------------------------- */
 
 static void
 send_head(struct uncached *u)
@@ -113,8 +112,7 @@ release(struct uncached *u)
 	buf_consume(&u->tail, buf_len(&u->tail) - held);
 }
 
-/* --- ending
- * -------------------------------------------------------------------------------------- */
+/* --- ending ----------------------------------------------------------------------------------- */
 
 static void
 fail(struct uncached *u, const char *why)
@@ -129,8 +127,6 @@ digest_right(struct uncached *u)
 {
 	struct digest got;
 
-	if (u->hasher == NULL)
-		return true;
 	hasher_final(u->hasher, &got);
 	hasher_free(&u->hasher);
 	if (digest_equal(&got, &u->req->digest))
@@ -151,14 +147,12 @@ static void
 finish(struct uncached *u)
 {
 	struct request *req = u->req;
-	bool whole = u->hasher != NULL;
 
 	if (!digest_right(u)) {
 		fail(u, "it delivered other bytes than the digest names");
 		return;
 	}
-	if (whole)
-		note_proof(req);
+	note_proof(req);
 	if (req->size < 0)
 		req->size = (int64_t)u->got;
 	send_head(u);
@@ -193,8 +187,17 @@ retry_or_fail(struct uncached *u, const char *why)
 		fail(u, why);
 }
 
-/* --- from upstream
- * ------------------------------------------------------------------------------- */
+/* HEAD of a manifest that had to be asked for by GET, and that the cache cannot keep. */
+static void
+answer_head(struct uncached *u)
+{
+	send_head(u);
+	registry_cancel(&u->call);
+	registry_cancel(&u->req->spare);
+	u->ended = true;
+}
+
+/* --- from upstream ---------------------------------------------------------------------------- */
 
 static void
 on_head(void *arg, const struct upstream_answer *a)
@@ -205,6 +208,7 @@ on_head(void *arg, const struct upstream_answer *a)
 	uint64_t first = 0;
 
 	u->skip = 0;
+	req->first_host = a->host;
 	refusal_free(&u->refusal);
 	if (a->status == 206 && u->got > 0 && upstream_header(a, "Content-Range", 0) != NULL &&
 	    sscanf(upstream_header(a, "Content-Range", 0), "bytes %" SCNu64, &first) == 1 &&
@@ -221,6 +225,10 @@ on_head(void *arg, const struct upstream_answer *a)
 	req->size = a->content_length;
 	if (req->media_type[0] == '\0' && type != NULL)
 		req->media_type = arena_strndup(&req->arena, type, strcspn(type, "; \t"));
+	if (req->head.method == HTTP_HEAD) {
+		answer_head(u);
+		request_drive(req->conn);
+	}
 }
 
 static void
@@ -241,8 +249,7 @@ on_data(void *arg, const void *p, size_t n)
 		return;
 	u->tries = 0;
 	u->got += n;
-	if (u->hasher != NULL)
-		hasher_update(u->hasher, bytes, n);
+	hasher_update(u->hasher, bytes, n);
 	buf_append(&u->tail, bytes, n);
 	release(u);
 	if (!u->paused && buf_len(conn_output(u->req->conn)) > HIGH_WATER) {
@@ -266,9 +273,13 @@ is_complete(const struct uncached *u)
 {
 	const struct request *req = u->req;
 
-	if (req->end != UINT64_MAX && u->hasher == NULL)
-		return u->got >= req->end;
 	return req->size < 0 || u->got >= (uint64_t)req->size;
+}
+
+static bool
+is_down(enum upstream_result r)
+{
+	return r == UPSTREAM_DOWN || r == UPSTREAM_SILENT;
 }
 
 static void
@@ -282,15 +293,16 @@ on_done(void *arg, enum upstream_result r, const char *detail)
 	if (u->refusal != NULL && u->refusal->status < 500) {
 		u->ended = true;
 		(void)request_refuse(req, u->refusal);
-	} else if (r == UPSTREAM_TIMEOUT && u->got == 0) {
+	} else if (u->got == 0 && (r == UPSTREAM_TIMEOUT || (is_down(r) && u->tries == 0))) {
 		u->ended = true;
 		(void)request_no_answer(req, r, detail);
 	} else if (u->refusal != NULL) {
 		retry_or_fail(u, "it answered with an error");
-	} else if (r != UPSTREAM_OK && !upstream_may_pass(r)) {
+	} else if (r != UPSTREAM_OK && !upstream_may_pass(r) && !is_down(r)) {
 		u->ended = true;
 		(void)request_no_answer(req, r, detail);
 	} else if (r != UPSTREAM_OK) {
+		req->first_host += req->first_host > 0; /* where it breaks, the next one goes on */
 		retry_or_fail(
 		    u, detail != NULL && *detail != '\0' ? detail : upstream_result_name(r));
 	} else if (!is_complete(u)) {
@@ -312,8 +324,6 @@ call_start(struct uncached *u)
 
 	if (u->got > 0)
 		r.range_first = (int64_t)u->got;
-	if (u->hasher == NULL && req->end != UINT64_MAX)
-		r.range_last = (int64_t)req->end - 1;
 	u->call = registry_start(req->s->registries, &r, &call_ops, u);
 }
 
@@ -327,8 +337,7 @@ take_spare(struct uncached *u)
 	registry_resume(u->call);
 }
 
-/* --- the prefix
- * ---------------------------------------------------------------------------------- */
+/* --- the prefix ------------------------------------------------------------------------------- */
 
 static void
 hash_prefix(evutil_socket_t fd, short what, void *arg)
@@ -364,32 +373,24 @@ start(struct request *req)
 {
 	struct uncached *u = xcalloc(1, sizeof(*u));
 	struct timeval now = {0, 0};
-	bool whole = req->first == 0 &&
-	    (req->end == UINT64_MAX || (req->size >= 0 && req->end == (uint64_t)req->size));
 
 	u->req = req;
 	u->got = req->at;
 	req->uncached = u;
 	fill_leave(&req->fill);
 	shm_count(req->s->shm, req->s->listener, COUNT_UNCACHED, 1);
-	if (whole)
-		u->hasher = hasher_new((enum digest_algo)req->digest.algo);
+	u->hasher = hasher_new((enum digest_algo)req->digest.algo);
 	u->timer = event_new(req->s->base, -1, 0, hash_prefix, u);
 	if (u->timer == NULL)
 		fail(u, "out of timers");
-	else if (whole && u->got > 0)
+	else if (u->got > 0)
 		event_add(u->timer, &now);
+	else if (req->spare != NULL && req->head.method == HTTP_HEAD)
+		answer_head(u);
 	else if (req->spare != NULL)
 		take_spare(u);
 	else
 		call_start(u);
-}
-
-/* A range that was not begun yet needs no digest: the upstream's own answer is relayed. */
-static bool
-is_fresh_range(const struct request *req)
-{
-	return !req->head_sent && http_header_get(&req->head, "Range") != NULL;
 }
 
 enum step
@@ -397,12 +398,8 @@ step_uncached(struct request *req)
 {
 	struct uncached *u = req->uncached;
 
-	if (u == NULL && is_fresh_range(req)) {
-		req->uncached_pass = true;
-		registry_cancel(&req->spare);
-		request_goto(req, REQUEST_PASS);
-		return STEP_NEXT;
-	}
+	if (u == NULL && ranged_wanted(req)) /* no digest names it */
+		return ranged_alone(req);
 	if (u == NULL) {
 		start(req);
 		return req->uncached->ended ? STEP_DONE : STEP_WAIT;

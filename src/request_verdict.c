@@ -12,6 +12,12 @@ request_is_refusal(int status)
 }
 
 int
+request_told(const struct request *req, int status)
+{
+	return status == 429 ? req->s->rate_limit_status : status;
+}
+
+int
 request_mapped(int status)
 {
 	switch (status) {
@@ -71,6 +77,8 @@ request_judge(const struct request *req, const struct upstream_answer *a)
 {
 	bool success = a->status >= 200 && a->status < 300;
 
+	if (request_is_own((int)a->asker, a->status))
+		return VERDICT_OWN;
 	if (req->head.method != HTTP_GET && req->head.method != HTTP_HEAD)
 		return VERDICT_RELAY;
 	if (success && is_page(req, a))

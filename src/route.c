@@ -9,14 +9,10 @@
 
 #include <string.h>
 
+#include "piece.h"
+#include "route_carrier.h"
 #include "route_grammar.h"
 #include "route_rules.h"
-
-/* A piece of the target: borrowed, not NUL-terminated. */
-struct piece {
-	const char *at;
-	size_t len;
-};
 
 /* /v2/<name>/<kind>/<reference>, split from the right. */
 struct parts {
@@ -25,27 +21,6 @@ struct parts {
 };
 
 /* --- bytes and escapes ------------------------------------------------------------------------ */
-
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* The byte at `p`, decoded when it is a well-formed escape; *used is 1 or 3. */
-static unsigned char
-decoded(const char *p, const char *end, size_t *used)
-{
-	*used = 1;
-	if (*p == '%' && end - p >= 3 && hex_value(p[1]) >= 0 && hex_value(p[2]) >= 0) {
-		*used = 3;
-		return (unsigned char)(hex_value(p[1]) << 4 | hex_value(p[2]));
-	}
-	return (unsigned char)*p;
-}
 
 static bool
 is_control(unsigned char c)
@@ -62,12 +37,6 @@ is_printable(const char *s)
 	return true;
 }
 
-static bool
-piece_is(struct piece p, const char *word)
-{
-	return p.len == strlen(word) && memcmp(p.at, word, p.len) == 0;
-}
-
 /* --- dangerous paths -------------------------------------------------------------------------- */
 
 /* ".." as any server between here and the object may read it: encoded, or between backslashes;
@@ -79,7 +48,7 @@ climbs(struct piece path)
 	size_t dots = 0, others = 0, used;
 
 	for (const char *p = path.at; p < end; p += used) {
-		unsigned char c = decoded(p, end, &used);
+		unsigned char c = piece_decoded(p, end, &used);
 
 		if (is_control(c))
 			return true;
@@ -104,7 +73,7 @@ has_false_escape(struct piece path)
 	size_t used;
 
 	for (const char *p = path.at; p < end; p += used) {
-		unsigned char c = decoded(p, end, &used);
+		unsigned char c = piece_decoded(p, end, &used);
 
 		if (used == 3 && (c == '/' || c == '\\' || c == '.' || is_control(c)))
 			return true;
@@ -137,18 +106,11 @@ has_odd_segment(struct piece path)
 static bool
 is_ns(struct piece parameter)
 {
-	const char *p = parameter.at, *end = p + parameter.len;
-	char name[3];
-	size_t n = 0, used;
+	const char *equals = memchr(parameter.at, '=', parameter.len);
 
-	for (; p < end && *p != '='; p += used) {
-		unsigned char c = decoded(p, end, &used);
-
-		if (n == 2)
-			return false;
-		name[n++] = (char)c;
-	}
-	return n == 2 && name[0] == 'n' && name[1] == 's';
+	if (equals != NULL)
+		parameter.len = (size_t)(equals - parameter.at);
+	return piece_decodes_to(parameter, "ns");
 }
 
 /* Copies the query ("?…" or nothing) without its ns parameters; returns its end. `to` has room
@@ -231,7 +193,7 @@ decode_colons(struct arena *arena, struct piece p)
 	if (arena_failed(arena))
 		return copy;
 	for (const char *from = p.at; from < end; from += used) {
-		unsigned char c = decoded(from, end, &used);
+		unsigned char c = piece_decoded(from, end, &used);
 
 		if (used == 3 && c != ':')
 			used = 1;
@@ -309,23 +271,132 @@ read_target(const char *target, bool reading, struct arena *arena, struct route 
 	return r;
 }
 
-enum route_result
-route_request(const struct route_table *t, const char *host, const char *target, bool reading,
-    struct arena *arena, struct route *out)
+/* Of nobody: the cache's own part of the API, which it has when a path can name a registry. */
+static bool
+is_own(const struct carriers *cs, const struct route_question *q, struct route *out)
 {
-	struct route_choice choice;
-	enum route_result r = route_choose(t, host, arena, &choice);
+	struct piece path = {q->target, strcspn(q->target, "?")};
 
-	*out = (struct route){.kind = ROUTE_PASS, .repository = "", .reference = ""};
-	if (r == ROUTE_OK)
-		r = read_target(target, reading, arena, out);
-	if (r != ROUTE_OK)
-		return r;
-	out->scheme = arena_strdup(arena, choice.scheme);
-	out->host = choice.host;
-	out->trusted = choice.trusted;
+	if (out->carrier != ROUTE_BY_DEFAULT || !carriers_in_path(cs))
+		return false;
+	if (piece_is(path, "/token"))
+		out->kind = ROUTE_TOKEN;
+	else if (q->reading && (piece_is(path, "/v2") || piece_is(path, "/v2/")))
+		out->kind = ROUTE_OWN_PING;
+	else
+		return false;
+	out->scheme = out->host = out->upstream = "";
+	out->target = q->target;
+	return true;
+}
+
+static enum route_result
+finish(const struct route_choice *choice, struct arena *arena, struct route *out)
+{
+	out->scheme = arena_strdup(arena, choice->scheme);
+	out->host = choice->host;
+	out->trusted = choice->trusted;
+	out->registry = choice->registry;
 	out->upstream = arena_printf(arena, "%s://%s", out->scheme, out->host);
 	return arena_failed(arena) ? ROUTE_BAD_PATH : ROUTE_OK;
+}
+
+static void
+choose_registry(const struct carriers *cs, unsigned number, struct route_choice *choice)
+{
+	const struct route_registry *r = carriers_get(cs, number);
+
+	*choice = (struct route_choice){
+	    .scheme = r->scheme, .host = r->hosts[0], .trusted = r->trusted, .registry = number};
+}
+
+enum route_result
+route_request(const struct route_table *t, const struct route_question *q, struct arena *arena,
+    struct route *out)
+{
+	const struct carriers *cs = route_carriers_of(t);
+	struct route_choice choice;
+	struct carried carried = {.target = q->target};
+	enum route_result chosen = route_choose(t, q->host, arena, &choice), r = ROUTE_OK;
+
+	*out = (struct route){
+	    .kind = ROUTE_PASS, .repository = "", .reference = "", .mount = "", .prefix = "", .ns = ""};
+	if (chosen == ROUTE_BAD_HOST || (chosen != ROUTE_OK && cs == NULL))
+		return chosen;
+	if (*q->target != '/' || !is_printable(q->target))
+		return ROUTE_BAD_PATH;
+	if (cs != NULL)
+		r = carriers_read(cs, q, chosen == ROUTE_OK ? &choice : NULL, arena, out, &carried);
+	if (r != ROUTE_OK)
+		return r;
+	out->carrier = cs == NULL && choice.by_rule ? ROUTE_BY_RULE : carried.carrier;
+	if (carried.number > 0)
+		choose_registry(cs, carried.number, &choice);
+	else if (cs != NULL && is_own(cs, q, out))
+		return arena_failed(arena) ? ROUTE_BAD_PATH : ROUTE_OK;
+	else if (chosen != ROUTE_OK)
+		return chosen;
+	r = read_target(carried.target, q->reading, arena, out);
+	return r == ROUTE_OK ? finish(&choice, arena, out) : r;
+}
+
+const char *
+route_repository(const struct route_table *t, const char *name, size_t n, struct arena *arena,
+    unsigned *number)
+{
+	const struct carriers *cs = route_carriers_of(t);
+	const char *slash = memchr(name, '/', n);
+	struct piece below;
+	bool library;
+
+	*number = 0;
+	if (cs == NULL || slash == NULL)
+		return NULL;
+	*number = carriers_component(cs, name, (size_t)(slash - name));
+	below = (struct piece){slash + 1, (size_t)(name + n - slash - 1)};
+	if (*number == 0 || !route_is_name(below.at, below.len))
+		return NULL;
+	library = carriers_get(cs, *number)->library && memchr(below.at, '/', below.len) == NULL;
+	return arena_printf(
+	    arena, "%s%.*s", library ? "library/" : "", (int)below.len, below.at);
+}
+
+bool
+route_to(
+    const struct route_table *t, unsigned number, struct arena *arena, struct route *out)
+{
+	struct route_choice choice;
+
+	choose_registry(route_carriers_of(t), number, &choice);
+	return finish(&choice, arena, out) == ROUTE_OK;
+}
+
+const struct route_registry *
+route_registry(const struct route_table *t, unsigned number)
+{
+	return number > 0 ? carriers_get(route_carriers_of(t), number) : NULL;
+}
+
+bool
+route_default(const struct route_table *t, struct arena *arena, struct route *out)
+{
+	struct route_choice choice;
+
+	return route_choose_default(t, arena, &choice) == ROUTE_OK &&
+	    finish(&choice, arena, out) == ROUTE_OK;
+}
+
+bool
+route_only(const struct route_table *t, struct arena *arena, struct route *out)
+{
+	const struct carriers *cs = route_carriers_of(t);
+	struct route_choice choice;
+	bool has_default = route_choose_default(t, arena, &choice) == ROUTE_OK;
+	size_t others = has_default && choice.registry == 0 ? 1 : 0;
+
+	if ((cs != NULL ? carriers_count(cs) : 0) + others != 1)
+		return false;
+	return cs != NULL ? route_to(t, 1, arena, out) : finish(&choice, arena, out) == ROUTE_OK;
 }
 
 const char *
@@ -337,6 +408,8 @@ route_kind_name(enum route_kind k)
 	case ROUTE_MANIFEST: return "manifest";
 	case ROUTE_BLOB: return "blob";
 	case ROUTE_REFERRERS: return "referrers";
+	case ROUTE_OWN_PING: return "own ping";
+	case ROUTE_TOKEN: return "token";
 	}
 	return "unknown";
 }

@@ -12,6 +12,7 @@
 #include <pcre2.h>
 
 #include "log.h"
+#include "route_carrier.h"
 #include "route_grammar.h"
 #include "xalloc.h"
 
@@ -28,6 +29,7 @@ enum { CAPTURE_LEN = sizeof(capture_word) - 1 + 1 }; /* with its digit */
 struct compiled {
 	const char *host, *scheme; /* the rule's */
 	bool trusted;
+	unsigned registry;
 	pcre2_code *code;
 	pcre2_match_data *match; /* written by each match: one table serves one thread */
 };
@@ -37,6 +39,7 @@ struct route_table {
 	size_t n;
 	struct compiled fallback; /* the default; host NULL: none */
 	pcre2_match_context *limits;
+	struct carriers *carriers; /* NULL: none */
 };
 
 /* --- templates -------------------------------------------------------------------------------- */
@@ -222,6 +225,7 @@ compile_rule(const struct route_rule *rule, struct compiled *out)
 	}
 	out->host = rule->host;
 	out->scheme = rule->scheme;
+	out->registry = rule->registry;
 	out->trusted =
 	    rule->trusted >= 0 ? rule->trusted > 0 : !route_captures_choose_domain(rule->host);
 	return check_template(rule->host, captures);
@@ -274,9 +278,25 @@ route_table_free(struct route_table **t)
 	for (size_t i = 0; i < (*t)->n; i++)
 		drop_rule(&(*t)->rules[i]);
 	pcre2_match_context_free((*t)->limits);
+	carriers_free(&(*t)->carriers);
 	free((*t)->rules);
 	free(*t);
 	*t = NULL;
+}
+
+void
+route_table_set_registries(
+    struct route_table *t, const struct route_registry *registries, size_t n)
+{
+	carriers_free(&t->carriers);
+	if (n > 0)
+		t->carriers = carriers_new(registries, n);
+}
+
+const struct carriers *
+route_carriers_of(const struct route_table *t)
+{
+	return t->carriers;
 }
 
 /* --- choosing --------------------------------------------------------------------------------- */
@@ -294,17 +314,12 @@ first_match(const struct route_table *t, const char *host, size_t len)
 	return t->fallback.host != NULL ? &t->fallback : NULL;
 }
 
-enum route_result
-route_choose(
-    const struct route_table *t, const char *host, struct arena *arena, struct route_choice *out)
+/* `r` NULL: there is none. */
+static enum route_result
+choose(const struct compiled *r, const char *host, struct arena *arena, struct route_choice *out)
 {
 	char text[ROUTE_HOST_MAX + 1];
-	size_t len = strlen(host);
-	const struct compiled *r;
 
-	if (len > ROUTE_HOST_MAX)
-		return ROUTE_BAD_HOST;
-	r = first_match(t, host, len);
 	if (r == NULL)
 		return ROUTE_NO_UPSTREAM;
 	if (!expand(r, host, text) || !route_is_host(text, strlen(text)))
@@ -312,5 +327,25 @@ route_choose(
 	out->scheme = r->scheme;
 	out->host = arena_strdup(arena, text);
 	out->trusted = r->trusted;
+	out->registry = r->registry;
+	out->by_rule = r->code != NULL;
 	return ROUTE_OK;
+}
+
+enum route_result
+route_choose(
+    const struct route_table *t, const char *host, struct arena *arena, struct route_choice *out)
+{
+	size_t len = strlen(host);
+
+	if (len > ROUTE_HOST_MAX)
+		return ROUTE_BAD_HOST;
+	return choose(first_match(t, host, len), host, arena, out);
+}
+
+enum route_result
+route_choose_default(
+    const struct route_table *t, struct arena *arena, struct route_choice *out)
+{
+	return choose(t->fallback.host != NULL ? &t->fallback : NULL, "", arena, out);
 }

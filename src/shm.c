@@ -7,11 +7,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
+#include "network.h"
 #include "shm_private.h"
 #include "xalloc.h"
 
@@ -43,8 +46,33 @@ static const char *const counter_names[COUNT_MAX] = {
     [COUNT_STORE_ERRORS] = "store_errors",
     [COUNT_INDEX_ERRORS] = "index_errors",
     [COUNT_CONNECTIONS] = "connections",
+    [COUNT_REFUSED] = "refused",
     [COUNT_BYTES_SENT] = "bytes_sent",
     [COUNT_BYTES_FETCHED] = "bytes_fetched",
+    [COUNT_LIMITS] = "limits",
+    [COUNT_LIMITED] = "limited",
+    [COUNT_CORRUPT] = "corrupt",
+    [COUNT_SCRUBBED] = "scrubbed",
+    [COUNT_BYTES_SCRUBBED] = "bytes_scrubbed",
+    [COUNT_STRANGERS] = "strangers",
+    [COUNT_TOKENS] = "tokens",
+    [COUNT_HELD_REFUSED] = "held_refused",
+    [COUNT_TOO_MANY] = "too_many",
+    [COUNT_CROWDED_OUT] = "crowded_out",
+    [COUNT_NO_ROOM] = "no_room",
+    [COUNT_EVICTED] = "evicted",
+    [COUNT_BYTES_EVICTED] = "bytes_evicted",
+    [COUNT_EXPIRED_AGE] = "expired_age",
+    [COUNT_EXPIRED_UNUSED] = "expired_unused",
+    [COUNT_BYTES_EXPIRED] = "bytes_expired",
+    [COUNT_CLEANED] = "cleaned",
+    [COUNT_HOSTS_DOWN] = "hosts_down",
+    [COUNT_HOSTS_UP] = "hosts_up",
+    [COUNT_KEPT_FROM_DOWN] = "kept_from_down",
+    [COUNT_NEXT_HOSTS] = "next_hosts",
+    [COUNT_RANGED] = "ranged",
+    [COUNT_BYTES_RANGED] = "bytes_ranged",
+    [COUNT_GRACE] = "grace",
 };
 
 const char *
@@ -70,14 +98,21 @@ make_wake_fds(struct shm *s)
 			return false;
 		s->seg->header.wake_fds[i] = s->wake_fds[i];
 	}
-	return true;
+	s->wake_fds[s->listeners] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	s->seg->gc_wake_fd = s->wake_fds[s->listeners];
+	return s->seg->gc_wake_fd >= 0;
 }
 
+/* Keys are kept out of the swap, where the limit of locked memory allows. */
 static bool
 map_segment(struct shm *s)
 {
 	s->seg = mmap(NULL, s->length, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, 0);
-	return s->seg != MAP_FAILED;
+	if (s->seg == MAP_FAILED)
+		return false;
+	(void)madvise(s->seg, s->length, MADV_DONTDUMP); /* tokens are in it */
+	(void)mlock(s->seg->key, sizeof(s->seg->key) + sizeof(s->seg->tickets));
+	return true;
 }
 
 /* A memfd, so that the segment outlives an exec of the master. */
@@ -86,6 +121,13 @@ make_segment(struct shm *s)
 {
 	s->fd = memfd_create("registry-cache", MFD_CLOEXEC);
 	return s->fd >= 0 && ftruncate(s->fd, (off_t)s->length) == 0 && map_segment(s);
+}
+
+static bool
+make_keys(struct shm *s)
+{
+	return getrandom(s->seg->key, sizeof(s->seg->key), 0) == sizeof(s->seg->key) &&
+	    shm_tickets_rotate(s, clock_ms(), 0);
 }
 
 static struct shm *
@@ -98,7 +140,7 @@ handle_new(unsigned listeners, unsigned fills)
 	s->length = sizeof(struct shm_segment) + fills * sizeof(struct shm_slot);
 	s->fd = -1;
 	s->seg = MAP_FAILED;
-	for (unsigned i = 0; i < SHM_MAX_LISTENERS; i++)
+	for (unsigned i = 0; i < SHM_MAX_CHILDREN; i++)
 		s->wake_fds[i] = -1;
 	return s;
 }
@@ -132,13 +174,14 @@ shm_create(unsigned listeners, unsigned fills)
 	s = handle_new(listeners, fills);
 	if (make_segment(s))
 		s->seg->header = header_of(s);
-	if (s->seg == MAP_FAILED || !make_wake_fds(s)) {
+	if (s->seg == MAP_FAILED || !make_keys(s) || !make_wake_fds(s)) {
 		saved = errno;
 		shm_destroy(&s);
 		errno = saved;
 		return NULL;
 	}
 	shm_fill_init(s);
+	shm_metric_init(s);
 	shm_set_fill_limit(s, fills);
 	return s;
 }
@@ -170,9 +213,11 @@ shm_adopt(int fd)
 	}
 	s = handle_new(h.listeners, h.fills);
 	s->fd = fd;
-	memcpy(s->wake_fds, h.wake_fds, sizeof(s->wake_fds));
-	if (map_segment(s))
+	memcpy(s->wake_fds, h.wake_fds, h.listeners * sizeof(*s->wake_fds));
+	if (map_segment(s)) {
+		s->wake_fds[s->listeners] = s->seg->gc_wake_fd;
 		return s;
+	}
 	free(s);
 	return NULL;
 }
@@ -182,7 +227,7 @@ shm_destroy(struct shm **s)
 {
 	if (*s == NULL)
 		return;
-	for (unsigned i = 0; i < (*s)->listeners; i++)
+	for (unsigned i = 0; i <= (*s)->listeners; i++)
 		if ((*s)->wake_fds[i] >= 0)
 			close((*s)->wake_fds[i]);
 	if ((*s)->seg != MAP_FAILED)
@@ -239,6 +284,12 @@ unsigned
 shm_fills(const struct shm *s)
 {
 	return s->fills;
+}
+
+const uint8_t *
+shm_key(const struct shm *s)
+{
+	return s->seg->key;
 }
 
 /* --- children -------------------------------------------------------------------------------- */
@@ -299,6 +350,7 @@ shm_child_closed(struct shm *s, unsigned child)
 	atomic_store(&c->connections, 0);
 	forget_addresses(s, child);
 	shm_fill_abandon_all(s, child);
+	shm_metric_closed(s, child);
 	for (unsigned i = 0; i < shm_high(s); i++)
 		shm_wake(s, i);
 }
@@ -338,7 +390,7 @@ shm_last_heartbeat(const struct shm *s, unsigned child)
 int
 shm_wake_fd(const struct shm *s, unsigned listener)
 {
-	return listener < s->listeners ? s->wake_fds[listener] : -1;
+	return listener <= s->listeners ? s->wake_fds[listener] : -1;
 }
 
 /* EAGAIN means that the eventfd is as readable as can be. */
@@ -418,28 +470,34 @@ shm_body_end(struct shm *s, unsigned listener)
 	body_give_back(s, listener);
 }
 
-/* --- client connections and their addresses
- * ---------------------------------------------------------------------- */
+/* --- client connections and their addresses --------------------------------------------------- */
+
+unsigned
+shm_connections(const struct shm *s)
+{
+	unsigned sum = 0;
+
+	for (unsigned i = 0; i < shm_high(s); i++)
+		sum += atomic_load(&s->seg->children[i].connections);
+	return sum;
+}
 
 unsigned
 shm_connections_add(struct shm *s, unsigned listener, int delta)
 {
-	unsigned sum = 0;
-
 	atomic_fetch_add(&child_of(s, listener)->connections, (uint32_t)delta);
-	for (unsigned i = 0; i < shm_high(s); i++)
-		sum += atomic_load(&s->seg->children[i].connections);
-	return sum;
+	return shm_connections(s);
 }
 
 /* FNV-1a. */
 static unsigned
 address_bucket(const char *address)
 {
+	char client[NETWORK_CLIENT_SIZE];
 	uint64_t h = 14695981039346656037u;
 
-	for (; *address != '\0'; address++)
-		h = (h ^ (unsigned char)*address) * 1099511628211u;
+	for (const char *c = network_client(address, client); *c != '\0'; c++)
+		h = (h ^ (unsigned char)*c) * 1099511628211u;
 	return (unsigned)(h ^ h >> 32) & (SHM_ADDRESSES - 1);
 }
 
@@ -453,6 +511,18 @@ shm_address_add(struct shm *s, unsigned listener, const char *address, int delta
 	for (unsigned i = 0; i < shm_high(s); i++)
 		sum += atomic_load(&s->seg->addresses[i][bucket]);
 	return sum;
+}
+
+void
+shm_rest_store(struct shm *s, uint64_t until_ms)
+{
+	atomic_store(&s->seg->rest_until, until_ms);
+}
+
+bool
+shm_store_rests(const struct shm *s, uint64_t now_ms)
+{
+	return now_ms < atomic_load_explicit(&s->seg->rest_until, memory_order_relaxed);
 }
 
 /* --- counters -------------------------------------------------------------------------------- */

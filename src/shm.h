@@ -54,8 +54,33 @@ enum shm_counter {
 	COUNT_STORE_ERRORS,    /* disk full, read-only, I/O errors */
 	COUNT_INDEX_ERRORS,    /* LMDB errors */
 	COUNT_CONNECTIONS,     /* client connections accepted */
+	COUNT_REFUSED,         /* client connections refused because there are too many, or for their PROXY head */
 	COUNT_BYTES_SENT,      /* body bytes sent to clients */
 	COUNT_BYTES_FETCHED,   /* body bytes fetched by fills */
+	COUNT_LIMITS,          /* 429s of registries */
+	COUNT_LIMITED,         /* requests to registries that such a limit kept here */
+	COUNT_CORRUPT,         /* stored objects whose bytes were not those of their digest any more */
+	COUNT_SCRUBBED,        /* objects hashed again by the scrub, and right */
+	COUNT_BYTES_SCRUBBED,  /* bytes that it read */
+	COUNT_NO_ROOM,         /* objects passed through because the disk limits left no room */
+	COUNT_EVICTED,         /* objects removed to keep the disk limits … */
+	COUNT_BYTES_EVICTED,   /* … and their bytes on disk */
+	COUNT_EXPIRED_AGE,     /* objects removed because of maxAge … */
+	COUNT_EXPIRED_UNUSED,  /* … and of maxUnused */
+	COUNT_BYTES_EXPIRED,
+	COUNT_CLEANED,         /* files and records removed because they did not belong */
+	COUNT_TOO_MANY,        /* requests answered 429 because their client begins too many */
+	COUNT_CROWDED_OUT,     /* connections without a request closed for others' sake */
+	COUNT_STRANGERS,       /* requests without the user and password, or certificate, that the cache wants */
+	COUNT_HOSTS_DOWN,      /* hosts of registries that were found not to answer any more */
+	COUNT_HOSTS_UP,        /* those of them that were found to answer again */
+	COUNT_KEPT_FROM_DOWN,  /* requests that were not sent to a host because it is down */
+	COUNT_NEXT_HOSTS,      /* requests that went on to a registry's next host */
+	COUNT_RANGED,          /* ranges fetched beside their fill, and passed through … */
+	COUNT_BYTES_RANGED,    /* … and their bytes */
+	COUNT_TOKENS,          /* tokens asked of realms */
+	COUNT_HELD_REFUSED,    /* requests that a registry refused to a credential of the cache's */
+	COUNT_GRACE,           /* requests served unchecked while the registry could not answer */
 	COUNT_MAX
 };
 const char *shm_counter_name(enum shm_counter c);
@@ -97,6 +122,8 @@ void shm_destroy(struct shm **s);
 unsigned shm_listeners(const struct shm *s);
 unsigned shm_gc(const struct shm *s); /* the gc's child number */
 unsigned shm_fills(const struct shm *s);
+/* SECRET_BYTES random bytes, made with the segment: a key for what is kept of credentials. */
+const uint8_t *shm_key(const struct shm *s);
 
 /* --- children -------------------------------------------------------------------------------- */
 
@@ -117,7 +144,8 @@ uint64_t shm_last_heartbeat(const struct shm *s, unsigned child);
 
 /* --- wake-ups -------------------------------------------------------------------------------- */
 
-/* The eventfd (non-blocking, close-on-exec) that becomes readable when `listener` is woken. */
+/* The eventfd (non-blocking, close-on-exec) that becomes readable when `listener` is woken; gc has
+ * one too. */
 int shm_wake_fd(const struct shm *s, unsigned listener);
 void shm_wake(struct shm *s, unsigned listener);
 /* Empties the eventfd; call it before looking at what changed. */
@@ -175,9 +203,17 @@ void shm_body_end(struct shm *s, unsigned listener);
 /* Adds `delta` to this listener's open connections; returns those of all listeners. */
 unsigned shm_connections_add(struct shm *s, unsigned listener, int delta);
 
-/* The same for one client address (text): the open connections of all listeners from it.
+unsigned shm_connections(const struct shm *s);
+
+/* The same for one client address (text; of IPv6 its /64): the open connections of all listeners from it.
  * Addresses share a few thousand counts, so a rare other address may be counted with it. */
 unsigned shm_address_add(struct shm *s, unsigned listener, const char *address, int delta);
+
+/* --- a sick disk ----------------------------------------------------------------------------- */
+
+/* Something could not be read: until then (clock_ms) objects are not looked for in the store. */
+void shm_rest_store(struct shm *s, uint64_t until_ms);
+bool shm_store_rests(const struct shm *s, uint64_t now_ms);
 
 /* --- counters -------------------------------------------------------------------------------- */
 void shm_count(struct shm *s, unsigned child, enum shm_counter c, uint64_t n);

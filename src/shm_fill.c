@@ -82,6 +82,18 @@ running(const struct shm *s, struct fill_ref r)
 	return word_seq(word) == r.seq && word_state(word) == FILL_RUNNING ? f : NULL;
 }
 
+bool
+shm_fill_is_running(const struct shm *s, struct fill_ref r)
+{
+	return running(s, r) != NULL;
+}
+
+unsigned
+shm_fill_owner(const struct shm *s, unsigned slot)
+{
+	return word_owner(atomic_load(&s->seg->slots[slot].word));
+}
+
 /* Sequence numbers start from the clock, so that a lease of an earlier run names no fill of
  * this one. */
 void
@@ -191,6 +203,17 @@ queue_leave(struct shm *s, unsigned listener, uint64_t since)
 	wake_waiters(s);
 }
 
+/* Who sums up over the slots looks so far. */
+static void
+note_slot(struct shm *s, unsigned slot)
+{
+	uint32_t high = atomic_load(&s->seg->slots_high);
+
+	while (slot >= high)
+		if (atomic_compare_exchange_weak(&s->seg->slots_high, &high, slot + 1))
+			return;
+}
+
 /* False: somebody else was faster. What the former fill left is cleared after the claim: nobody
  * can name the new fill before its owner publishes the reference. */
 static bool
@@ -203,6 +226,10 @@ take(struct shm *s, const struct pick *p, unsigned listener, const struct digest
 	if (!atomic_compare_exchange_strong(
 		&f->word, &expected, word_make(FILL_RUNNING, listener, seq)))
 		return false;
+	note_slot(s, (unsigned)(f - s->seg->slots));
+	atomic_store(&f->reserved, 0);
+	atomic_store(&f->wanted, 0);
+	atomic_store(&f->allocated, 0);
 	atomic_store(&f->bytes, 0);
 	atomic_store(&f->size, -1);
 	atomic_store(&f->status, 0);
@@ -304,6 +331,7 @@ end_slot(struct shm *s, struct shm_slot *f, uint64_t word, enum fill_state state
 {
 	atomic_store(&f->ended_order, atomic_fetch_add(&s->seg->ends, 1) + 1);
 	atomic_store(&f->ended_ms, clock_ms());
+	shm_disk_slot_ends(s, f, state == FILL_ABANDONED);
 	return atomic_compare_exchange_strong(
 	    &f->word, &word, word_make(state, word_owner(word), word_seq(word)));
 }

@@ -252,6 +252,22 @@ store_remove_object(struct store *s, const struct digest *d)
 	return remove_file(s->objects[d->algo], object_name(d, name));
 }
 
+bool
+store_remove_this_object(struct store *s, const struct digest *d, int fd)
+{
+	char name[OBJECT_NAME_SIZE];
+	struct stat named, open;
+
+	if (fstat(fd, &open) != 0)
+		return false;
+	if (fstatat(s->objects[d->algo], object_name(d, name), &named, AT_SYMLINK_NOFOLLOW) != 0) {
+		explain(s->objects[d->algo]);
+		return errno == ENOENT;
+	}
+	return named.st_ino != open.st_ino || named.st_dev != open.st_dev ||
+	    remove_file(s->objects[d->algo], name);
+}
+
 /* --- parts ----------------------------------------------------------------------------------- */
 
 static char *
@@ -318,6 +334,22 @@ store_open_part(struct store *s, const struct digest *d, uint64_t id)
 }
 
 /* Opened before it is renamed: when that fails, all is as it was. */
+/* The mark is in the file's mode, since it must outlive the process: who does not write does not go on. */
+bool
+store_keep_to_leader(int part_fd, bool keep)
+{
+	return fchmod(part_fd, keep ? 0400 : 0600) == 0;
+}
+
+/* Root may open what is not to be written. */
+static bool
+is_kept(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) != 0 || (st.st_mode & S_IWUSR) == 0;
+}
+
 int
 store_inherit_part(struct store *s, const struct digest *d, uint64_t dead_id, uint64_t id)
 {
@@ -325,7 +357,10 @@ store_inherit_part(struct store *s, const struct digest *d, uint64_t dead_id, ui
 	int fd = open_file(s->parts, part_name(d, dead_id, from), O_RDWR, NULL);
 	int saved;
 
-	if (fd < 0 || renameat(s->parts, from, s->parts, part_name(d, id, to)) == 0)
+	if (fd < 0)
+		return -1;
+	errno = EACCES;
+	if (!is_kept(fd) && renameat(s->parts, from, s->parts, part_name(d, id, to)) == 0)
 		return fd;
 	saved = errno;
 	close(fd);

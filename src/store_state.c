@@ -2,14 +2,17 @@
  * and the mark of how the last one ended; and dropping the index when that mark says so. */
 #include "store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,11 +24,14 @@ enum {
 	LOCK_RETRY_MS = 20,
 	BOOT_ID_SIZE = 37, /* a UUID */
 	MARK_SIZE = 128,
+	SYNC_LOOK_MS = 5,
 };
 
 static const char mark_name[] = "state";
+static const char damaged_prefix[] = "damaged.";
+static const char incomplete_name[] = "incomplete";
 static const char mark_new_name[] = "state.new";
-static const char *const index_files[] = {"data.mdb", "lock.mdb", "usage"};
+static const char *const index_files[] = {"data.mdb", "lock.mdb", "usage", "account"};
 
 /* --- the lock -------------------------------------------------------------------------------- */
 
@@ -147,13 +153,22 @@ boot_id(char out[BOOT_ID_SIZE])
 		strcpy(out, "unknown");
 }
 
+/* Which folder the index is in: a copy that was made of a running cache is another one, and torn. */
+static unsigned long long
+folder_id(const struct store *s)
+{
+	struct stat st;
+
+	return fstat(s->index, &st) == 0 ? (unsigned long long)st.st_ino : 0;
+}
+
 static void
-format_mark(char out[MARK_SIZE], bool clean)
+format_mark(const struct store *s, char out[MARK_SIZE], bool clean)
 {
 	char boot[BOOT_ID_SIZE];
 
 	boot_id(boot);
-	snprintf(out, MARK_SIZE, "boot %s\nclean %d\n", boot, clean);
+	snprintf(out, MARK_SIZE, "boot %s\nfolder %llu\nclean %d\n", boot, folder_id(s), clean);
 }
 
 /* Whatever cannot be read for certain counts as the worst: the index is dropped and made again. */
@@ -172,7 +187,7 @@ store_read_state(struct store *s)
 	clean = strstr(text, "\nclean 1\n");
 	if (strncmp(text, "boot ", 5) == 0 && clean != NULL && clean[9] == '\0')
 		return STORE_CLEAN;
-	format_mark(expected, false);
+	format_mark(s, expected, false);
 	if (strcmp(text, expected) == 0 && strstr(text, "unknown") == NULL)
 		return STORE_CRASHED;
 	return STORE_MACHINE_DIED;
@@ -193,7 +208,7 @@ store_write_state(struct store *s, bool clean)
 	int fd;
 	bool ok;
 
-	format_mark(text, clean);
+	format_mark(s, text, clean);
 	fd = openat(
 	    s->index, mark_new_name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	ok = fd >= 0 && write_durably(fd, text) &&
@@ -203,6 +218,12 @@ store_write_state(struct store *s, bool clean)
 	if (fd >= 0)
 		close(fd);
 	return ok;
+}
+
+bool
+store_has_index(struct store *s)
+{
+	return faccessat(s->index, index_files[0], F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 bool
@@ -221,4 +242,92 @@ store_drop_index(struct store *s)
 		ok = false;
 	}
 	return ok;
+}
+
+/* --- what is set aside ----------------------------------------------------------------------- */
+
+static bool
+is_damaged_name(const char *name)
+{
+	return strncmp(name, damaged_prefix, sizeof(damaged_prefix) - 1) == 0;
+}
+
+/* Counts them; *oldest is the name with the earliest time in it. */
+static unsigned
+count_damaged(struct store *s, char oldest[NAME_MAX + 1])
+{
+	int fd = openat(s->index, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *e;
+	unsigned n = 0;
+
+	if (dir == NULL && fd >= 0)
+		close(fd);
+	while (dir != NULL && (e = readdir(dir)) != NULL) {
+		if (!is_damaged_name(e->d_name))
+			continue;
+		if (n++ == 0 || strcmp(e->d_name, oldest) < 0)
+			snprintf(oldest, NAME_MAX + 1, "%s", e->d_name);
+	}
+	if (dir != NULL)
+		closedir(dir);
+	return n;
+}
+
+/* Twenty digits: sorted by name they are sorted by time. */
+bool
+store_quarantine_index(struct store *s)
+{
+	char name[NAME_MAX + 1];
+
+	snprintf(name, sizeof(name), "%s%020lld", damaged_prefix, (long long)clock_wall());
+	if (renameat(s->index, index_files[0], s->index, name) == 0)
+		log_warn("store: the damaged index is kept as %s/%s", s->index_dir, name);
+	else if (errno != ENOENT)
+		log_warn("store: cannot set the damaged index aside: %m");
+	while (count_damaged(s, name) > STORE_DAMAGED_KEPT)
+		if (unlinkat(s->index, name, 0) != 0) {
+			log_warn("store: cannot remove %s/%s: %m", s->index_dir, name);
+			break;
+		}
+	return store_drop_index(s);
+}
+
+bool
+store_set_incomplete(struct store *s, bool incomplete)
+{
+	int fd;
+
+	if (!incomplete)
+		return unlinkat(s->index, incomplete_name, 0) == 0 || errno == ENOENT;
+	fd = openat(s->index, incomplete_name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+bool
+store_is_incomplete(struct store *s)
+{
+	return faccessat(s->index, incomplete_name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* syncfs() may take longer than any heartbeat, so a child does it. */
+bool
+store_sync_all(struct store *s, void (*beat)(void *arg), void *arg)
+{
+	const struct timespec pause = {0, SYNC_LOOK_MS * 1000000L};
+	pid_t pid = fork();
+	int status = 0;
+	pid_t got;
+
+	if (pid == 0)
+		_exit(syncfs(s->root) == 0 ? 0 : 1);
+	if (pid < 0)
+		return syncfs(s->root) == 0;
+	while ((got = waitpid(pid, &status, WNOHANG)) == 0 || (got < 0 && errno == EINTR)) {
+		beat(arg);
+		nanosleep(&pause, NULL);
+	}
+	return got == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }

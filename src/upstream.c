@@ -223,7 +223,7 @@ upstream_new(struct event_base *base, const struct upstream_config *config)
 	if (u->curl_timer == NULL || u->next_turn == NULL || u->turn_end == NULL ||
 	    u->watch == NULL)
 		panic("cannot make events");
-	u->trust = trust_new(config->ca_path);
+	u->trust = trust_new(config->ca_path, config->more_ca_path);
 	if (u->trust == NULL || !make_first_handle(u))
 		upstream_free(&u);
 	return u;

@@ -31,7 +31,8 @@ struct event_base;
 
 /* Set-up of a process; times in milliseconds. Strings are borrowed. */
 struct upstream_config {
-	const char *ca_path;         /* PEM file trusted besides the system's; NULL: none */
+	const char *ca_path;         /* PEM file trusted besides the system's; NULL: none … */
+	const char *more_ca_path;    /* … and another */
 	unsigned connect_timeout_ms; /* DNS, TCP and TLS */
 	unsigned idle_timeout_ms; /* no more than low_speed bytes a second for this long: broken */
 	unsigned first_byte_timeout_ms; /* no head for this long after the request: timed out */
@@ -57,18 +58,31 @@ struct upstream_request {
 	const char *method; /* "GET", "HEAD", "POST", … */
 	const char *scheme, *host;
 	unsigned registry; /* registry.h: the number of the one that `host` is of; 0: of none */
+	unsigned first_host; /* registry.h: which of its hosts comes first, from 1 (and round again);
+			      * 0: no matter */
 	const char *target;        /* path[?query], sent as it is */
 	const char *authorization; /* the client's, or NULL */
 	/* Besides. Accept-Encoding: identity is always sent, Expect and hop-by-hop fields never,
 	 * Accept only from here; Authorization, Host and lengths in here are left out. */
 	const struct upstream_header *headers;
 	size_t nheaders;
+	const char *if_range; /* a strong tag; NULL: none … */
+	unsigned if_range_host; /* … told to this one of the registry's hosts only */
 	int64_t range_first; /* ≥ 0: Range: bytes=first-[last]; -1: none */
 	int64_t range_last;  /* -1: to the end */
 	bool follow;         /* follow redirects (GET and HEAD) */
 	bool has_body;       /* ops->body gives it … */
 	int64_t body_length; /* … of this length; -1: chunked */
 	bool share_h2;       /* small calls (checks): HTTP/2 may be used */
+	uint64_t deadline_ms; /* clock_ms: no head of the final answer by then: timed out; 0: none.
+			       * Not looked at before an upload has ended. */
+};
+
+/* On whose behalf a registry was asked: registry.h. */
+enum upstream_asker {
+	ASKER_CLIENT, /* with the client's credential, if any: what it says is for the client */
+	ASKER_HELD,   /* with one that the cache holds: a 401 or 403 is about that one */
+	ASKER_NOBODY, /* with none, for the cache keeps the clients' to itself */
 };
 
 /* A head as the registry gave it. Valid during the callback. */
@@ -80,6 +94,10 @@ struct upstream_answer {
 	/* Docker-Content-Digest of the registry's own hop (not a redirect's target), or NULL */
 	const char *registry_digest;
 	unsigned redirects; /* how many were followed */
+	/* registry.h: which host answered, of how many; 0: the request's own */
+	unsigned host, hosts;
+	const char *host_name; /* NULL: the request's own */
+	enum upstream_asker asker;
 };
 /* The nth (from 0) value of a field, NULL when there is none. Case-insensitive. */
 const char *upstream_header(const struct upstream_answer *a, const char *name, unsigned nth);
@@ -92,7 +110,10 @@ enum upstream_result {
 	UPSTREAM_BROKEN,   /* the transfer broke or stood still after the head */
 	UPSTREAM_PROTOCOL, /* not HTTP, or a head over the limits */
 	UPSTREAM_REDIRECT, /* a redirect that may not be followed, or too many */
-	UPSTREAM_BODY_FAILED /* ops->body said so */
+	UPSTREAM_BODY_FAILED, /* ops->body said so */
+	/* Never of upstream itself: not asked, for it is known … */
+	UPSTREAM_DOWN,  /* … that no connection comes about */
+	UPSTREAM_SILENT /* … that it does not answer in time */
 };
 const char *upstream_result_name(enum upstream_result r);
 /* May it go better at the next try? */
@@ -119,11 +140,10 @@ struct upstream_ops {
 /* Never fails here: what is wrong comes by ops->done. Owned by `u` until done or cancelled. */
 struct upstream_call *upstream_start(struct upstream *u, const struct upstream_request *r,
     const struct upstream_ops *ops, void *arg);
+/* Has a redirect been followed? May be asked in ops->done too. */
+bool upstream_is_redirected(const struct upstream_call *c);
 void upstream_pause(struct upstream_call *c);
 void upstream_resume(struct upstream_call *c);
-/* What happens from now on is told there instead: the call changes hands. Best while it is
- * paused. */
-void upstream_retarget(struct upstream_call *c, const struct upstream_ops *ops, void *arg);
 /* *c becomes NULL; nothing happens when it is NULL. */
 void upstream_cancel(struct upstream_call **c);
 

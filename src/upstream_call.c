@@ -86,6 +86,8 @@ upstream_result_name(enum upstream_result r)
 	    [UPSTREAM_PROTOCOL] = "protocol error",
 	    [UPSTREAM_REDIRECT] = "bad redirect",
 	    [UPSTREAM_BODY_FAILED] = "request body failed",
+	    [UPSTREAM_DOWN] = "down",
+	    [UPSTREAM_SILENT] = "down",
 	};
 
 	return names[r];
@@ -267,6 +269,12 @@ upstream_start(
 	return c;
 }
 
+bool
+upstream_is_redirected(const struct upstream_call *c)
+{
+	return c->redirects > 0 || c->next_url != NULL;
+}
+
 void
 upstream_pause(struct upstream_call *c)
 {
@@ -280,13 +288,6 @@ upstream_resume(struct upstream_call *c)
 	c->resume_send = true;
 	if (c->recv_held || c->request.has_body)
 		upstream_schedule(c);
-}
-
-void
-upstream_retarget(struct upstream_call *c, const struct upstream_ops *ops, void *arg)
-{
-	c->ops = *ops;
-	c->arg = arg;
 }
 
 void

@@ -196,7 +196,7 @@ void watch_arm(struct upstream *u);
 
 /* --- upstream_tls.c */
 /* A store with the certificates of `ca_path` (NULL: none). NULL: said why in the log. */
-X509_STORE *trust_new(const char *ca_path);
+X509_STORE *trust_new(const char *ca_path, const char *more_ca_path);
 /* CURLOPT_SSL_CTX_FUNCTION; arg is the struct upstream. */
 CURLcode trust_apply(CURL *easy, void *ssl_ctx, void *arg);
 

@@ -142,6 +142,8 @@ list_range(struct list *l, const struct upstream_request *r)
 {
 	if (r->range_first < 0)
 		return;
+	if (r->if_range != NULL)
+		list_field(l, "If-Range", r->if_range);
 	if (r->range_last < 0)
 		list_line(
 		    l, arena_printf(l->arena, "Range: bytes=%lld-", (long long)r->range_first));
@@ -281,6 +283,8 @@ setup_copy_request(struct upstream_call *c, const struct upstream_request *r)
 	c->request.target = arena_strdup(a, r->target);
 	if (r->authorization != NULL)
 		c->request.authorization = arena_strdup(a, r->authorization);
+	if (r->if_range != NULL)
+		c->request.if_range = arena_strdup(a, r->if_range);
 	for (size_t i = 0; h != NULL && i < r->nheaders; i++) {
 		h[i].name = arena_strdup(a, r->headers[i].name);
 		h[i].value = arena_strdup(a, r->headers[i].value);

@@ -26,18 +26,26 @@ why(void)
 	return text == NULL ? "no certificate in it" : text;
 }
 
+static bool
+add_file(X509_STORE *store, const char *ca_path)
+{
+	ERR_clear_error();
+	if (ca_path == NULL || X509_STORE_load_file(store, ca_path) == 1)
+		return true;
+	log_error("cannot read CA certificates from %s: %s", ca_path, why());
+	ERR_clear_error();
+	return false;
+}
+
 X509_STORE *
-trust_new(const char *ca_path)
+trust_new(const char *ca_path, const char *more_ca_path)
 {
 	X509_STORE *store = X509_STORE_new();
 
-	ERR_clear_error();
 	if (store == NULL)
 		panic("cannot make a certificate store");
-	if (ca_path == NULL || X509_STORE_load_file(store, ca_path) == 1)
+	if (add_file(store, ca_path) && add_file(store, more_ca_path))
 		return store;
-	log_error("cannot read CA certificates from %s: %s", ca_path, why());
-	ERR_clear_error();
 	X509_STORE_free(store);
 	return NULL;
 }

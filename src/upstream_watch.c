@@ -86,6 +86,8 @@ check_before_head(struct upstream_call *c, uint64_t now)
 {
 	const struct upstream_config *config = &c->u->config;
 
+	if (c->request.deadline_ms != 0 && c->body_ended && now >= c->request.deadline_ms)
+		return "no answer in time";
 	if (asked_since(c, now) == 0) {
 		/* libcurl does not watch a handle that waits for another one's connection */
 		if (now - c->begun > config->connect_timeout_ms + CONNECT_GRACE_MS)

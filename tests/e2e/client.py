@@ -61,18 +61,28 @@ class Answer:
 
 
 class Connection:
-    """One connection to (host, port); a small `receive_buffer` (bytes) makes a slow client."""
+    """One connection to (host, port), or to the path of a Unix socket; a small `receive_buffer`
+    (bytes) makes a slow client. `source` is an address of this machine, `before` is sent first of
+    all; `name` and `session` are for TLS."""
 
-    def __init__(self, address, receive_buffer=None, timeout=PATIENCE, tls=None):
+    def __init__(self, address, receive_buffer=None, timeout=PATIENCE, tls=None, source=None,
+                 before=b"", name=None, session=None):
         self.address = address
-        self.socket = socket.socket()
+        unix = isinstance(address, str)
+        self.socket = socket.socket(socket.AF_UNIX if unix else socket.AF_INET6
+                                    if ":" in address[0] else socket.AF_INET)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(timeout)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not unix:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.connect(address)
+        self.socket.sendall(before)
         if tls:
-            self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
+            self.socket = tls.wrap_socket(self.socket, server_hostname=name or address[0],
+                                          session=session)
         self.pending = b""
 
     def __enter__(self):
@@ -93,11 +103,17 @@ class Connection:
 
     def head(self, method, target, headers=(), host=None, version="1.1", length=None):
         """The bytes of a request's head."""
-        lines = [f"{method} {target} HTTP/{version}", f"Host: {host or '%s:%d' % self.address}"]
+        lines = [f"{method} {target} HTTP/{version}", f"Host: {host or self._host()}"]
         lines += [f"{n}: {v}" for n, v in headers]
         if length is not None:
             lines.append(f"Content-Length: {length}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def _host(self):
+        if isinstance(self.address, str):
+            return "localhost"
+        host, port = self.address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def ask(self, method, target, headers=(), body=None, **more):
         """Sends a request."""

@@ -13,6 +13,7 @@ from token_server import TokenServer
 
 OPEN, USERS, TOKEN = KINDS = ("open", "users", "token")
 REPOSITORY = "team/app"
+CHART, SIGNED, LAZY = "team/chart", "team/signed", "team/lazy"      # empty, for who fills them
 # registry-1.docker.io is here so that a client that passes by its mirror meets nobody, at once.
 NAMES = ["auth.test", "cache.test", "registry-1.docker.io", *(f"{k}.test" for k in KINDS),
          *(f"{k}.cache.test" for k in KINDS)]
@@ -24,7 +25,7 @@ class Site:
         self.image = Layout(folder / "layout", folders(folder / "rootfs", [MIB, 100_000, 300_000]))
         user, _, password = USER.partition(":")
         self.tokens = TokenServer(pki, "auth.test", {user: password, "bob": "builder"},
-                                  {user: {REPOSITORY: ("pull", "push")}})
+                                  {user: {r: ("pull", "push") for r in (REPOSITORY, CHART, SIGNED, LAZY)}})
         auth = {OPEN: "", USERS: htpasswd(folder), TOKEN: self.tokens.registry_config()}
         self.registries = {kind: Registry(folder / kind, auth[kind]) for kind in KINDS}
 
@@ -51,6 +52,18 @@ class Site:
         rules = [{"regex": rf"^{kind}\.cache\.test(:\d+)?$", "host": r.host, "scheme": r.scheme}
                  for kind, r in self.registries.items()]
         return {"upstreamRules": rules, "tls": {"certPath": self.pki.cert, "keyPath": self.pki.key}}
+
+
+    def by_name(self, *kinds):
+        """`server` of a cache that knows these registries, or all, by name."""
+        registries = {f"{kind}.test": self.entry(kind) for kind in kinds or KINDS}
+        return {"registries": registries,
+                "tls": {"certPath": self.pki.cert, "keyPath": self.pki.key, "caPath": self.pki.ca}}
+
+    def entry(self, kind):
+        """One of server.registries; tokens come from another domain than the registry's."""
+        r = self.registries[kind]
+        return {"hosts": [r.host], "scheme": r.scheme, "realm": "auth.test", "aliases": [kind]}
 
 
 def login(user, *hosts):

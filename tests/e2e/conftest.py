@@ -3,14 +3,16 @@ import pathlib
 import ssl
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from clients import Site  # noqa: E402
-from harness import Cache, Swarm  # noqa: E402
+from harness import UNPRIVILEGED, Cache, Swarm, give  # noqa: E402
 from origin import Origin  # noqa: E402
+from trap import Trap  # noqa: E402
 
 
 @pytest.fixture
@@ -30,6 +32,29 @@ def new_origin():
 @pytest.fixture
 def origin(new_origin):
     return new_origin()
+
+
+@pytest.fixture
+def trap():
+    """Makes traps: trap("hang"), trap("close")."""
+    made = []
+
+    def make(*args, **options):
+        made.append(Trap(*args, **options))
+        return made[-1]
+
+    yield make
+    for t in made:
+        t.stop()
+
+
+@pytest.fixture
+def short_folder():
+    """A folder whose name is short enough for Unix sockets; the cache may write there."""
+    with tempfile.TemporaryDirectory(prefix="rc") as name:
+        if UNPRIVILEGED:
+            give(pathlib.Path(name), UNPRIVILEGED)
+        yield name
 
 
 @pytest.fixture
@@ -71,6 +96,20 @@ def new_cache(tmp_path, small_disk, new_origin):
         except AssertionError as e:
             problems.append(str(e))
     assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def new_daemon():
+    """Starts daemons, which end with the test: new_daemon(daemon, what its start takes)."""
+    made = []
+
+    def make(daemon, *args):
+        made.append(daemon)
+        return daemon.start(*args)
+
+    yield make
+    for daemon in reversed(made):
+        daemon.stop()
 
 
 @pytest.fixture
@@ -132,6 +171,8 @@ def pki(tmp_path_factory):
     openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
             "-CAcreateserial",
             "-days", "2", "-extfile", "extensions", "-out", "server.crt")
+    if UNPRIVILEGED:
+        give(folder, UNPRIVILEGED)
     return Pki(folder)
 
 

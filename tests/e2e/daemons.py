@@ -31,16 +31,22 @@ class Daemon:
         self.socket = self.sockets / "socket"
 
     def launch(self, *command):
-        log_path = self.folder / "log"
-        with log_path.open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([*self.machine.enter, *map(str, command)], stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL)
         wait_until(lambda: self.answers() or self.process.poll() is not None,
                    f"{command[0]} answers", 30)
         if self.process.poll() is not None:
-            last = (log_path.read_text().strip().splitlines() or ["no word"])[-1]
+            last = (self.words().splitlines() or ["no word"])[-1]
             pytest.skip(f"{command[0]} does not run here: {last}")
         return self
+
+    def words(self):
+        return (self.folder / "log").read_text().strip()
+
+    def login(self, config):
+        """The config.json that has the credentials of who pulls: of its client, or its own."""
+        (self.folder / "config.json").write_text(config)
 
     def answers(self):
         return self.call(*self.probe).returncode == 0
@@ -72,9 +78,9 @@ class Containerd(Daemon):
     def client(self):
         return ["ctr", "--address", str(self.socket)]
 
-    def start(self):
+    def start(self, more=""):
         config = self.folder / "config.toml"
-        config.write_text(CONTAINERD.format(folder=self.folder, socket=self.socket))
+        config.write_text(CONTAINERD.format(folder=self.folder, socket=self.socket) + more)
         return self.launch("containerd", "--config", config)
 
     def pull(self, reference, user):
@@ -92,12 +98,72 @@ class Containerd(Daemon):
         assert self.run("content", "ls", "--quiet") == ""
 
 
+class Stargz(Daemon):
+    """The snapshotter that mounts layers before their bytes are here, at a containerd that knows it by this."""
+
+    def __init__(self, folder, machine, ca):
+        super().__init__(folder, machine)
+        self.ca = ca
+
+    def answers(self):
+        return self.socket.exists()
+
+    def plugin(self):
+        return f'[proxy_plugins.stargz]\n  type = "snapshot"\n  address = "{self.socket}"\n'
+
+    def start(self, config):
+        path = self.folder / "config.toml"
+        path.write_text(config)
+        return self.launch("env", f"DOCKER_CONFIG={self.folder}", f"SSL_CERT_FILE={self.ca}", "containerd-stargz-grpc",
+                           "--address", self.socket, "--root", self.folder / "root", "--config", path)
+
+    def file(self, name):
+        """Where a file of the newest image that has it is: in the snapshotter's own mounts."""
+        top = pathlib.Path(f"/proc/{self.process.pid}/root{self.folder}/root/snapshotter/snapshots")
+        found = sorted(top.glob(f"*/fs/{name}"), key=lambda p: int(p.relative_to(top).parts[0]))
+        assert found, (name, self.words())
+        return found[-1]
+
+
+class Buildkitd(Daemon):
+    """It reads /etc/buildkit/buildkitd.toml, as ever."""
+    probe = ("debug", "workers")
+
+    def __init__(self, folder, machine, program, client, ca):
+        super().__init__(folder, machine)
+        self.program, self.client_program, self.ca = program, client, ca
+
+    @property
+    def client(self):
+        return ["env", f"DOCKER_CONFIG={self.folder}", f"SSL_CERT_FILE={self.ca}", str(self.client_program), "--addr",
+                f"unix://{self.socket}"]
+
+    def start(self):
+        if os.geteuid() != 0:
+            pytest.skip("buildkitd needs root")
+        self.login("{}")
+        return self.launch(self.program, "--addr", f"unix://{self.socket}", "--root",
+                           self.folder / "root", "--config", "/etc/buildkit/buildkitd.toml",
+                           "--oci-worker-snapshotter", "native", "--oci-worker-net", "host",
+                           "--containerd-worker=false")
+
+    def build(self, dockerfile, out):
+        """The image of that text as an OCI tar at `out`; nothing of it is left in the daemon."""
+        (self.folder / "context").mkdir(exist_ok=True)
+        (self.folder / "context" / "Dockerfile").write_text(dockerfile)
+        context = self.folder / "context"
+        self.run("build", "--progress", "plain", "--frontend", "dockerfile.v0", "--no-cache",
+                 "--local", f"context={context}", "--local", f"dockerfile={context}",
+                 "--output", f"type=oci,dest={out}")
+        self.run("prune", "--all")
+
+
 class Dockerd(Daemon):
     probe = ("version",)
 
-    def __init__(self, folder, machine, containerd):
+    def __init__(self, folder, machine, containerd, program="dockerd", storage="vfs"):
         super().__init__(folder, machine)
-        self.containerd = containerd
+        self.containerd, self.program, self.storage = containerd, program, storage
 
     @property
     def client(self):
@@ -108,12 +174,56 @@ class Dockerd(Daemon):
         if os.geteuid() != 0:
             pytest.skip("dockerd needs root")
         self.login("{}")
-        return self.launch("dockerd", "--host", f"unix://{self.socket}", "--containerd",
+        return self.launch(self.program, "--host", f"unix://{self.socket}", "--containerd",
                            self.containerd.socket, "--data-root", self.folder / "data",
                            "--exec-root", self.sockets / "exec", "--pidfile", self.folder / "pid",
                            "--bridge", "none", "--iptables=false", "--ip6tables=false",
-                           "--storage-driver", "vfs")
+                           "--storage-driver", self.storage)
 
-    def login(self, config):
-        """The client's config.json, which has the credentials that it hands to the engine."""
-        (self.folder / "config.json").write_text(config)
+
+CRIO = """[crio]
+root = "{folder}/root"
+runroot = "{sockets}/run"
+storage_driver = "vfs"
+log_dir = "{folder}/logs"
+version_file = "{folder}/version"
+version_file_persist = "{folder}/version-kept"
+clean_shutdown_file = "{folder}/clean"
+[crio.api]
+listen = "{socket}"
+[crio.image]
+global_auth_file = "{folder}/config.json"
+[crio.runtime]
+cgroup_manager = "cgroupfs"
+conmon_cgroup = "pod"
+namespaces_dir = "{folder}/namespaces"
+container_exits_dir = "{folder}/exits"
+container_attach_socket_dir = "{sockets}/attach"
+default_runtime = "runc"
+pinns_path = "/bin/true"
+[crio.runtime.runtimes.runc]
+runtime_path = "{runc}"
+monitor_path = "{conmon}"
+monitor_cgroup = "pod"
+[crio.network]
+network_dir = "{folder}/networks"
+plugin_dirs = ["{folder}/plugins"]
+"""
+
+
+class Crio(Daemon):
+    """It reads /etc/containers, as ever. It only pulls: nothing is run by it."""
+    probe = ("version",)
+
+    @property
+    def client(self):
+        endpoint = f"unix://{self.socket}"
+        return ["crictl", "--runtime-endpoint", endpoint, "--image-endpoint", endpoint]
+
+    def start(self, credentials):
+        self.login(credentials)
+        (self.folder / "plugins").mkdir()
+        config = self.folder / "crio.conf"
+        config.write_text(CRIO.format(folder=self.folder, sockets=self.sockets, socket=self.socket,
+                                      runc=shutil.which("runc"), conmon=shutil.which("conmon")))
+        return self.launch("crio", "--config", config, "--config-dir", "")

@@ -1,13 +1,14 @@
 """The cache under test, started from outside: its configuration, processes, log and store.
 
 REGISTRY_CACHE is the binary (default: src/registry-cache); REGISTRY_CACHE_SLOW stretches every
-timeout (sanitizer builds: 4 or so). Nothing here sleeps: it waits on conditions, with a limit.
+timeout (sanitizer builds: 4 or so); with REGISTRY_CACHE_AS=nobody root runs caches as that user. Nothing here sleeps: it waits on conditions, with a limit.
 """
 import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import pwd
 import random
 import re
 import select
@@ -25,6 +26,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 BINARY = os.environ.get("REGISTRY_CACHE") or str(HERE.parent.parent / "src" / "registry-cache")
 SANITIZER_REPORTS = ("ERROR: AddressSanitizer", "runtime error:", "LeakSanitizer",
                      "ERROR: ThreadSanitizer")
+UNPRIVILEGED = os.environ.get("REGISTRY_CACHE_AS") if os.geteuid() == 0 else None
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST = 4, 20, 1
 
 _tick = threading.Event()
@@ -50,6 +52,20 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def give(folder, user):
+    """The folder is the user's with all that is in it, and can be reached."""
+    entry = pwd.getpwnam(user)
+    for parent in folder.parents:
+        if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    paths = [folder, *(pathlib.Path(where) / name for where, folders, files in os.walk(folder)
+                       for name in (*folders, *files))]
+    for path in paths:
+        with contextlib.suppress(OSError):  # of a file system that is read-only, or that is gone
+            if path.lstat().st_uid != entry.pw_uid:
+                os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
 
 
 # --- the cache ---------------------------------------------------------------------------------
@@ -95,9 +111,11 @@ class Cache:
         if origin:
             base["server"]["defaultBackend"] = {"host": origin.host, "scheme": origin.scheme}
         self.config = merged(base, config)
+        self.more_addresses = []     # besides the one on self.port
         self.environment = {**os.environ, **(environment or {})}
         self.log_path, self.config_path = self.folder / "log", self.folder / "config.yaml"
         self.process, self.port, self.binary = None, None, BINARY
+        self.enter = []        # words before its command: a machine of its own (machine.py)
         self.log_start = 0     # where in the log this run began
 
     # --- running --------------------------------------------------------------------------------
@@ -117,13 +135,28 @@ class Cache:
     def launch(self, port=None):
         """Starts the process only."""
         self.port = port or free_port()
-        self.config["server"]["address"] = f"127.0.0.1:{self.port}"
+        first = f"127.0.0.1:{self.port}"
+        self.config["server"]["address"] = [first, *self.more_addresses] if self.more_addresses \
+            else first
         self.config_path.write_text(yaml(self.config) + "\n")
         self.log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([self.binary, "-c", str(self.config_path)],
+            self.process = subprocess.Popen(self.command(),
                                             stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env=self.environment)
+
+    def command(self):
+        """Root's tests may have an unprivileged cache: see REGISTRY_CACHE_AS."""
+        command = [*self.enter, self.binary, "-c", str(self.config_path)]
+        if not UNPRIVILEGED or "user" in self.config:
+            return command
+        own = self.folder.parent if re.fullmatch(r"cache\d+", self.folder.name) else self.folder
+        for folder in {own, self.data}:  # files that the test made for its caches, too
+            if folder.exists():
+                give(folder, UNPRIVILEGED)
+        return [*self.enter, "setpriv", f"--reuid={UNPRIVILEGED}",
+                f"--regid={pwd.getpwnam(UNPRIVILEGED).pw_gid}", "--clear-groups",
+                *command[len(self.enter):]]
 
     def ready(self):
         return re.search(r"ready: \d+ listeners? on ",
@@ -246,6 +279,15 @@ class Cache:
                     return k
         return None
 
+    def kill_new(self, role, killed):
+        """Kills each child of this role (a pattern) that the log tells of and that is not in `killed`, and puts it
+        there. One that was told to end may be gone already."""
+        for pid in map(int, re.findall(rf"{role} is pid (\d+)", self.log())):
+            if pid not in killed:
+                killed.add(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
     # --- its store ------------------------------------------------------------------------------
 
     def object_path(self, digest):
@@ -330,6 +372,19 @@ def open_files(pid, numbers=False):
                 name = os.readlink(f"{folder}/{number}")
                 out.append((number, name) if numbers else name)
     return out
+
+
+def shared_memory(pid):
+    """The segment that the processes of a cache share; what is locked of it has lines of its own in maps."""
+    found = b""
+    with open(f"/proc/{pid}/maps", encoding="ascii") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+        for line in maps:
+            if "memfd:registry-cache" in line:
+                first, last = (int(x, 16) for x in line.split()[0].split("-"))
+                memory.seek(first)
+                found += memory.read(last - first)
+    assert found, "no shared memory was found"
+    return found
 
 
 def writable(pid, number):

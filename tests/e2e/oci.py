@@ -6,7 +6,7 @@ import pathlib
 import tarfile
 
 from harness import noise
-from origin import OCI_MANIFEST, digest_of
+from script import OCI_MANIFEST, digest_of
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 CONFIG = "application/vnd.oci.image.config.v1+json"

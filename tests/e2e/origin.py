@@ -1,12 +1,10 @@
 """A scripted origin registry: what it serves, how it misbehaves and whom it lets in is data that a
-test sets.
+test sets (script.py).
 
 One thread a connection, in the test's own process; every request and every body byte is in its log.
 What the cache makes of it is the tests' business.
 """
-import base64
 import collections
-import dataclasses
 import fcntl
 import hashlib
 import json
@@ -19,136 +17,10 @@ import threading
 import time
 import urllib.parse
 
+from script import OCI_MANIFEST, OCTETS, Entry, Thing, Vast, digest_of
+
 CHUNK = 64 * 1024
 PATIENCE = 120  # seconds that a gate or a hang waits for a test that forgot it
-
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-OCTETS = "application/octet-stream"
-
-
-def digest_of(data, algorithm="sha256"):
-    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
-
-
-def basic(user, password):
-    """The Authorization value of a user."""
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-class Gate:
-    """Stops a body at a byte until the test opens it."""
-
-    def __init__(self, at=0):
-        self.at = at
-        self.reached = threading.Event()
-        self.opened = threading.Event()
-
-    def open(self):
-        self.opened.set()
-
-    def wait_reached(self, timeout=30):
-        assert self.reached.wait(timeout), f"the origin never came to byte {self.at}"
-
-
-@dataclasses.dataclass
-class Answer:
-    """How one request for a thing is answered; the default is an honest registry.
-
-    Offsets are the object's, whatever range was asked for.
-    """
-    status: int = 200
-    headers: tuple = ()           # ((name, value), …) besides the usual
-    body: bytes = None            # other bytes than the object's
-    content_type: str = None      # None: the object's; "": none is sent
-    digest_header: bool = True
-    framing: str = "length"       # length, close or chunked
-    ranges: bool = True           # False: Range is not understood
-    rate: float = None            # bytes a second
-    at: int = None                # where `then` happens
-    then: str = None              # fin, reset or hang
-    extra: bytes = b""            # follows the body; Content-Length does not count it
-    before_head: str = None       # hang, fin or reset instead of an answer
-    location: str = None          # of a redirect
-    gate: Gate = None
-
-
-class Thing:
-    """A blob or manifest of one repository."""
-
-    def __init__(self, origin, repository, kind, data, media_type, algorithm, tag=None):
-        self.origin, self.repository, self.kind = origin, repository, kind
-        self.data, self.media_type, self.tag = data, media_type, tag
-        self.digest = digest_of(data, algorithm)
-        self.answer = Answer()              # to GET
-        self.once = collections.deque()     # to the next GETs, before `answer`
-        self.head = None                    # to HEAD; None: as an honest registry
-        self.needs_accept = False           # 404 unless Accept names the media type
-
-    @property
-    def size(self):
-        return len(self.data)
-
-    @property
-    def target(self):
-        return f"/v2/{self.repository}/{self.kind}/{self.digest}"
-
-    @property
-    def tag_target(self):
-        return f"/v2/{self.repository}/{self.kind}/{self.tag}"
-
-    def next_answer(self, method):
-        if method == "HEAD":
-            return self.head or Answer()
-        return self.once.popleft() if self.once else self.answer
-
-
-@dataclasses.dataclass
-class Entry:
-    """One request as the origin saw it."""
-    method: str
-    target: str
-    headers: list
-    thing: Thing = None
-    status: int = 0
-    sent: int = 0                 # body bytes given to the socket
-    first: int = None             # offset in the object of the first of them
-    first_body: float = None      # time.monotonic() when that one was sent
-    ended: bool = False
-    received: int = 0             # bytes of the request's own body
-    peer: int = 0                 # the other side's port
-
-    def header(self, name):
-        values = [v for n, v in self.headers if n.lower() == name.lower()]
-        return values[0] if values else None
-
-    def values(self, name):
-        return [v for n, v in self.headers if n.lower() == name.lower()]
-
-    @property
-    def path(self):
-        return self.target.split("?", 1)[0]
-
-    @property
-    def query(self):
-        return urllib.parse.parse_qs(self.target.partition("?")[2])
-
-
-class Access:
-    """Who may read what: `grants` maps an Authorization (or None) to repositories ("*": all)."""
-
-    def __init__(self, grants, challenge="basic", denial=403):
-        self.grants, self.challenge, self.denial = dict(grants), challenge, denial
-
-    def refusal(self, authorization, repository):
-        """None when allowed, else the status."""
-        granted = self.grants.get(authorization)
-        if granted is None:
-            return 401
-        if repository is None or "*" in granted or repository in granted:
-            return None
-        return 401 if authorization is None else self.denial
 
 
 class Gone(Exception):
@@ -157,7 +29,7 @@ class Gone(Exception):
 
 class Origin:
     def __init__(self, access=None, tls=None, refuse_authorization=False, rate=None,
-                 profile=None):
+                 profile=None, port=0):
         self.access, self.tls, self.rate = access, tls, rate
         self.profile = profile  # profiles.py: what a kind of registry does otherwise
         self.refuse_authorization = refuse_authorization
@@ -170,7 +42,7 @@ class Origin:
         self.uploads = {}      # upload id -> bytearray
         self.stopping = threading.Event()
         self.sockets = set()
-        self.listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.listening = socket.create_server(("127.0.0.1", port), backlog=512)
         self.port = self.listening.getsockname()[1]
         self.host = f"127.0.0.1:{self.port}"
         self.scheme = "https" if tls else "http"
@@ -504,7 +376,7 @@ class Exchange:
 
     @staticmethod
     def etag(data):
-        return f'"{hashlib.md5(data).hexdigest()}"'
+        return f'"{data.name if isinstance(data, Vast) else hashlib.md5(data).hexdigest()}"'
 
     def object_headers(self, thing, a, data, first, last, status):
         headers = [("ETag", self.etag(data)), *a.headers]
@@ -516,7 +388,8 @@ class Exchange:
         if a.ranges:
             headers.append(("Accept-Ranges", "bytes"))
         if status == 206:
-            headers.append(("Content-Range", f"bytes {first}-{last}/{len(data)}"))
+            headers.append(("Content-Range",
+                            a.content_range or f"bytes {first}-{last}/{len(data)}"))
         if a.framing == "length":
             headers.append(("Content-Length", str(last - first + 1)))
         elif a.framing == "chunked":
@@ -552,7 +425,7 @@ class Exchange:
         return sorted(marks)
 
     def send_to(self, a, data, stop):
-        view = memoryview(data)
+        view = data if isinstance(data, Vast) else memoryview(data)
         offset = self.entry.first + self.entry.sent
         while offset < stop:
             n = min(CHUNK, stop - offset)

@@ -6,7 +6,7 @@ A profile's answers(exchange, repository) is asked first and says whether it has
 import json
 import urllib.parse
 
-from origin import OCI_INDEX, Answer, basic
+from script import OCI_INDEX, Answer, basic
 
 JSON = ("Content-Type", "application/json")
 

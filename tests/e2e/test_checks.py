@@ -100,3 +100,24 @@ def test_a_test_that_was_renamed_is_missed_in_the_map_of_the_wire(tree):
     path.write_text(path.read_text().replace("def test_a_head_is_never_405", "def test_renamed"))
     done = check("check-wire", tree)
     assert done.returncode == 1 and "has no test test_a_head_is_never_405" in done.stdout
+
+
+KILLED = "==12==Unable to get registers from thread 11.\n"
+
+
+@pytest.mark.parametrize("report, status", [
+    ("", 0), (KILLED, 0),
+    (KILLED + "==11==ERROR: LeakSanitizer: detected memory leaks\n", 1),
+    ("a.c:1:2: runtime error: signed integer overflow\n", 1),
+    ("==11==LeakSanitizer has encountered a fatal error.\n", 1),
+])
+def test_a_sanitizer_s_report_is_shown_unless_it_tells_only_of_a_kill(tmp_path, report, status):
+    (tmp_path / "asan.11").write_text(report)
+    done = check("check-reports", tmp_path)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert ("asan.11:\n" + report in done.stdout) == bool(status)
+
+
+def test_a_folder_without_reports_of_sanitizers_has_none(tmp_path):
+    done = check("check-reports", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -5,8 +5,8 @@ import json
 import pytest
 from client import Body
 from harness import noise
-from origin import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, digest_of
 from profiles import Conformant
+from script import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, digest_of
 
 BOTH = (("Accept", OCI_INDEX), ("Accept", OCI_MANIFEST))
 ABSENT = digest_of(b"nobody has this")

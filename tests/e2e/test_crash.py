@@ -6,7 +6,7 @@ import signal
 
 from client import KIB, MIB, Closed
 from harness import alive, all_taken, noise, wait_until
-from origin import Answer, Gate
+from script import Answer, Gate
 
 SEED = int(os.environ.get("REGISTRY_CACHE_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
 ROUNDS = ["leader", "follower", "leader", "gc", "leader"] * 10 + ["master"] * 5

@@ -79,6 +79,8 @@ def test_a_service_manager_is_told(tmp_path, new_cache, origin, abstract):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         name = f"\0registry-cache-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
         manager.bind(name)
+        if not abstract:
+            os.chmod(name, 0o777)
         manager.settimeout(PATIENCE)
 
         def told(word):

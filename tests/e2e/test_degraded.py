@@ -3,9 +3,10 @@ large."""
 import subprocess
 
 import pytest
-from client import KIB, MIB
-from harness import Download, noise, wait_until
-from origin import Answer, Gate
+from client import KIB, MIB, Closed
+from faults import Faults
+from harness import Download, alive, noise, wait_until
+from script import Answer, Gate
 
 
 def test_a_full_disk_is_not_seen_by_clients(new_cache, origin, small_disk):
@@ -164,3 +165,112 @@ def test_a_store_that_vanishes_is_not_seen_by_clients(cache, origin):
     for _ in range(2):
         for blob in blobs:
             cache.fetch(blob)
+
+
+@pytest.fixture
+def keeps_nothing(new_cache, origin, small_disk):
+    """A cache whose store is read-only, and empty: everything goes straight through it."""
+    disk = small_disk("16m")
+    cache = new_cache(origin, dataPath=str(disk), server={
+        "upstreamTimeout": "2s", "firstByteTimeout": "2s", "timeout": "10s"})
+    cache.stop()
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    return cache.start()
+
+
+@pytest.mark.parametrize("status", [403, 404, 429])
+def test_what_cannot_be_kept_is_refused_as_the_registry_says(keeps_nothing, origin, status):
+    """Its check was allowed, and its GET is not."""
+    blob = origin.blob("team/app", noise(3 * MIB))
+    blob.answer = Answer(status=status)
+    answer = keeps_nothing.get(blob.target)
+    assert (answer.status, answer.error_code()) == (status, "UNKNOWN")  # the origin's own word
+    if status != 429:  # after that it is left alone for a while
+        blob.answer = Answer()
+        keeps_nothing.fetch(blob)
+        assert keeps_nothing.wait_access(outcome="uncached")["status"] == "200"
+
+
+@pytest.mark.parametrize("head", [
+    Answer(status=503), Answer(status=500), Answer(before_head="reset"), Answer(before_head="fin"),
+    Answer(at=MIB, then="reset"), Answer(at=MIB, then="fin"), Answer(at=MIB, then="hang"),
+    Answer(framing="chunked", at=MIB, then="fin"), Answer(framing="chunked", at=0, then="reset")],
+    ids=["503", "500", "reset", "fin", "reset later", "fin later", "hang later", "chunked and cut",
+         "chunked and cut at once"])
+def test_what_cannot_be_kept_is_tried_again(keeps_nothing, origin, head):
+    blob = origin.blob("team/app", noise(3 * MIB))
+    blob.once.append(head)
+    keeps_nothing.fetch(blob)
+    assert len(origin.fetches(blob)) == 2
+
+
+@pytest.mark.parametrize("head, statuses", [
+    (Answer(status=500), (502, 503)), (Answer(before_head="reset"), (502,)),
+    (Answer(before_head="hang"), (504,)), (Answer(at=MIB, then="reset"), ()),
+    (Answer(at=MIB, then="fin", ranges=False), ()), (Answer(framing="chunked", body=noise(2 * MIB, 9)), ())],
+    ids=["500", "reset", "hang", "reset later", "fin later without ranges", "wrong bytes"])
+def test_what_cannot_be_kept_and_fails_for_good_is_told_or_cut(keeps_nothing, origin, head, statuses):
+    blob = origin.blob("team/app", noise(3 * MIB))
+    blob.answer = head
+    try:
+        answer = keeps_nothing.get(blob.target)
+    except Closed:
+        answer = None
+    assert answer is None or answer.status in statuses or not answer.complete
+    assert statuses == () or answer is not None
+    blob.answer = Answer()
+    wait_until(lambda: keeps_nothing.get(blob.target).body == blob.data, "it is served again", 20)
+
+
+def test_a_gc_that_dies_before_it_is_ready_keeps_no_client_waiting(new_cache, origin, small_disk,
+                                                                    tmp_path):
+    """The listeners start without it; once it lives, all is as ever. The disk is slow, so that there is time."""
+    disk = small_disk("64m")
+    faults = Faults(tmp_path, disk)
+    cache = new_cache(origin, dataPath=str(disk), environment=faults.environment, start=False)
+    faults.delay(0.1)
+    cache.launch()
+    killed = set()
+
+    def given_up():
+        cache.kill_new("gc", killed)
+        return "before it was ready: starting the listeners without it" in cache.log()
+
+    wait_until(given_up, "the listeners are started", 30)
+    faults.delay(0)
+    wait_until(cache.ready, "it is ready", 20)
+    blob = origin.blob("team/app", noise(MIB))
+    cache.fetch(blob)
+    wait_until(lambda: cache.gc() not in killed and alive(cache.gc()), "another gc lives", 20)
+    wait_until(lambda: cache.fetch(blob) and cache.object_path(blob.digest).exists(), "it is kept", 30)
+    origin.forget()
+    cache.fetch(blob)
+    assert origin.fetches(blob) == []
+
+
+@pytest.mark.parametrize("answer, statuses", [
+    (Answer(status=403), (403,)), (Answer(status=404), (404,)), (Answer(status=500), (502, 503)),
+    (Answer(before_head="reset"), (502,)), (Answer(before_head="hang"), (504,))],
+    ids=["403", "404", "500", "reset", "hang"])
+def test_a_range_of_what_cannot_be_kept_that_does_not_come_is_told(keeps_nothing, origin, answer, statuses):
+    blob = origin.blob("team/app", noise(3 * MIB))
+    blob.answer = answer
+    got = keeps_nothing.get(blob.target, [("Range", "bytes=1000000-1000999")])
+    assert got.status in statuses and got.error_code()
+
+
+@pytest.mark.parametrize("answer", [
+    Answer(content_range="bytes 0-99/3145728"), Answer(content_range="bytes 1000000-1000999/*"),
+    Answer(headers=(("Content-Encoding", "gzip"),)), Answer(ranges=False)],
+    ids=["another range", "no size", "said to be encoded", "no range"])
+def test_a_range_of_what_cannot_be_kept_is_right_or_not_complete(keeps_nothing, origin, answer):
+    blob = origin.blob("team/app", noise(3 * MIB))
+    blob.answer = answer
+    got = keeps_nothing.get(blob.target, [("Range", "bytes=1000000-1000999")])
+    if got.complete and got.status == 206:
+        assert got.header("Content-Range") == f"bytes 1000000-1000999/{blob.size}"
+        assert got.body == blob.data[1000000:1001000]
+    elif got.complete and got.status == 200:
+        assert got.body == blob.data and got.header("Content-Encoding") is None
+    else:
+        assert got.status >= 500 or not got.complete

@@ -5,7 +5,7 @@ import re
 import pytest
 from client import KIB, MIB, SLOW, sha256
 from harness import Download, noise, wait_until
-from origin import OCI_MANIFEST, Answer, Gate
+from script import OCI_MANIFEST, Answer, Gate
 
 
 def test_a_hundred_clients_on_four_listeners_cause_one_fetch(new_cache, origin, swarm):

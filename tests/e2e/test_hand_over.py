@@ -2,7 +2,7 @@
 upstream."""
 import pytest
 from harness import MIB, Download, noise, wait_until
-from origin import Access, Answer, Gate, basic
+from script import Access, Answer, Gate, basic
 
 ALICE, BOB = basic("alice", "a-secret"), basic("bob", "b-secret")
 RULE = {"regex": r"^port-([0-9]+)\.cache\.test$", "host": "127.0.0.1:$group1", "scheme": "http",

@@ -8,7 +8,7 @@ import pytest
 from client import MIB, Closed, Connection
 from harness import noise, yaml
 from oci import Layout, folders
-from origin import OCI_MANIFEST, Access, Answer, Gate, basic, digest_of
+from script import OCI_MANIFEST, Access, Answer, Gate, basic, digest_of
 
 DATA = noise(200_000, 5)
 

@@ -5,7 +5,7 @@ import gzip
 import pytest
 from client import KIB, MIB, Closed, sha256
 from harness import noise, wait_until
-from origin import OCI_MANIFEST, Answer, Gate
+from script import OCI_MANIFEST, Answer, Gate
 
 SMALL, LARGE = noise(5000, 1), noise(3 * MIB, 2)
 QUICK = {"upstreamTimeout": "2s", "firstByteTimeout": "2s", "connectTimeout": "2s",
@@ -48,6 +48,7 @@ LIES = {
     "chunked and cut": lambda d: Answer(framing="chunked", at=len(d) // 2, then="fin"),
     "chunked and short": lambda d: Answer(framing="chunked", body=d[:-1]),
     "chunked and long": lambda d: Answer(framing="chunked", body=d + b"x"),
+    "chunked and far too long": lambda d: Answer(framing="chunked", body=d + noise(MIB)),
 }
 
 
@@ -63,6 +64,22 @@ def test_a_lie_is_never_a_whole_answer_and_never_stored(cache, origin, lie, data
     blob.answer = Answer()
     wait_until(lambda: recovered(cache, blob), "the honest object is served", 20)
     cache.fetch(blob)
+    cache.check_objects()
+
+
+@pytest.mark.parametrize("extra", [1, 4 * MIB], ids=["by one", "by far"])
+def test_a_range_that_goes_on_beyond_the_object_is_a_lie(cache, origin, extra):
+    """No more is written than there is room for, which was reserved by the length said at first."""
+    blob = origin.blob("team/app", LARGE)
+    blob.once.extend([Answer(at=MIB, then="reset"),
+                      *[Answer(framing="chunked", extra=noise(extra)) for _ in range(20)]])
+    answer = try_get(cache, blob.target)
+    never_complete_and_wrong(answer, LARGE)
+    if extra > MIB:
+        cache.wait_log(f"sends more than the {len(LARGE)} bytes that it said")
+    assert all(p.stat().st_size <= len(LARGE) + 16 * KIB for p in (cache.data / "parts").iterdir())
+    blob.once.clear()
+    wait_until(lambda: recovered(cache, blob), "the honest object is served", 20)
     cache.check_objects()
 
 
@@ -207,6 +224,7 @@ def test_errors_that_stay_are_server_errors(cache, origin, broken, status):
     assert (answer.status, answer.complete) == (status, True)
     assert answer.json()["errors"]
     blob.answer, blob.head = Answer(), None
+    wait_until(lambda: cache.get(blob.target).status == 200, "the registry is asked again")
     cache.fetch(blob)
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 from client import KIB, MIB, Closed
 from harness import noise, rss, wait_until
-from origin import OCI_MANIFEST, Access, basic, digest_of
+from script import OCI_MANIFEST, Access, basic, digest_of
 
 JSON = ("Content-Type", "application/json")
 
@@ -76,6 +76,19 @@ def test_authorization_passes_to_the_upstream_and_refusals_come_back(new_origin,
     assert answer.json()["errors"][0]["detail"] == {"port": origin.port}
     assert cache.get("/v2/_catalog", [("Authorization", alice)]).status == 404
     assert origin.gets()[-1].header("Authorization") == alice
+
+
+def test_what_a_balancer_says_of_the_client_is_not_told_to_the_registry(cache, origin):
+    """It would make its URLs of it, and the client's address is none of its business."""
+    said = [("X-Forwarded-Proto", "https"), ("x-forwarded-host", "cache.test"), ("X-Forwarded-For", "10.1.2.3"),
+            ("X-Forwarded-Port", "443"), ("Forwarded", "for=10.1.2.3;proto=https"), ("X-Real-IP", "10.1.2.3")]
+    origin.pages["/v2/team/app/tags/list"] = (200, (JSON,), b"{}")
+    for method, target, body in (("GET", "/v2/", None), ("GET", "/v2/team/app/tags/list", None),
+                                 ("POST", "/v2/team/app/blobs/uploads/", b"")):
+        assert cache.request(method, target, [*said, ("X-Own", "stays")], body).status in (200, 202)
+        sent = origin.entries()[-1]
+        assert sent.header("X-Own") == "stays"
+        assert [name for name, _ in said if sent.header(name) is not None] == []
 
 
 def test_a_token_is_asked_of_the_upstream_by_get_and_by_form(cache, origin):

@@ -6,8 +6,8 @@ import urllib.parse
 import pytest
 from client import Connection
 from harness import noise
-from origin import OCI_MANIFEST
 from profiles import DockerHub, Ecr, Ghcr, Harbor
+from script import OCI_MANIFEST
 
 DATA = noise(100_000, 43)
 ACCEPT = ("Accept", OCI_MANIFEST)

@@ -5,8 +5,8 @@ import pytest
 from client import MIB
 from harness import noise
 from oci import Layout, folders
-from origin import digest_of
 from registry import USER, Registry, htpasswd, push, skopeo
+from script import digest_of
 
 pytestmark = pytest.mark.skipif(not (shutil.which("docker-registry") and shutil.which("skopeo")),
                                 reason="docker-registry and skopeo are needed")

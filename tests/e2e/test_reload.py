@@ -5,13 +5,16 @@ import pathlib
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 
 import pytest
 from client import MIB, PATIENCE, sha256
+from faults import Faults
 from harness import BINARY, HERE, Download, alive, free_port, noise, wait_until, yaml
-from origin import Answer
+from scrape import Metrics, on, wait_for
+from script import Answer, Gate
 
 
 class Load:
@@ -223,3 +226,81 @@ def test_the_lock_and_the_master_s_pid_outlive_an_upgrade(cache, origin):
     wait_until(lambda: not old & set(cache.children()), "the killed children are replaced")
     cache.fetch(origin.blob("team/app", noise(1000)))
     assert cache.process.poll() is None
+
+
+def test_an_upgrade_that_is_asked_for_during_a_reload_follows_it(cache, origin):
+    done, became = "the configuration is changed", "on the sockets of the program before"
+    for n in range(1, 6):
+        cache.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: count(cache, "changing to the configuration") >= 2 * n - 1, "it begins")
+        cache.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: count(cache, became) == n and count(cache, done) == 2 * n,
+                   "the reload, then the upgrade and its own reload are over", 20)
+        cache.fetch(origin.blob("team/app", noise(1000, n)))
+
+
+def spoil_layout(pid):
+    """The shared memory says that it is of another layout; who has it open does not look any more."""
+    with open(f"/proc/{pid}/maps", encoding="ascii") as maps, open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
+        first = min(int(line.split("-")[0], 16) for line in maps if "memfd:registry-cache" in line)
+        memory.seek(first)
+        magic, version = struct.unpack("=II", memory.read(8))
+        assert (magic, version) == (0x52436163, version)
+        memory.seek(first + 4)
+        memory.write(struct.pack("=I", version + 1))
+
+
+def test_an_upgrade_to_a_program_with_another_layout_cuts_nobody(new_cache, origin):
+    """The old children end first, for their memory is not the new ones'; who comes meanwhile waits or is still served."""
+    cache = new_cache(origin, server={"drainTimeout": "60s"})
+    old, slow = origin.blob("team/app", noise(MIB, 1)), origin.blob("team/app", noise(4 * MIB, 2))
+    cache.fetch(old)
+    slow.answer = Answer(gate=Gate(MIB))
+    clients = [Download(cache, slow.target, connection=cache.connect_to(k)) for k in (0, 1)]
+    slow.answer.gate.wait_reached()
+    before = cache.children()
+    spoil_layout(cache.master)
+    cache.process.send_signal(signal.SIGUSR2)
+    cache.wait_log("has other shared memory .*: its children end first", 20)
+    late = [Download(cache, old.target) for _ in range(4)]
+    slow.answer.gate.open()
+    for c in clients:
+        assert c.result().body == slow.data and c.answer.complete
+    for c in late:
+        assert c.result().body == old.data
+    wait_until(lambda: cache.log().count("master: gc is pid ") == 2, "new children begin")
+    ended = cache.log().rpartition("master: gc is pid ")[0]
+    assert [p for p in before if f", pid {p}, has ended" not in ended] == []
+    assert len(origin.fetches(old)) == len(origin.fetches(slow)) == 1
+    cache.fetch(slow)
+    assert len(origin.fetches(slow)) == 1
+    hup(cache)
+    cache.fetch(slow)
+
+
+def test_listeners_that_die_before_they_are_ready_leave_the_old_ones_serving(new_cache, origin, small_disk,
+                                                                            tmp_path):
+    """What HUP asked for is given up, said, and counted. The disk is slow, so that there is time to kill them."""
+    disk = small_disk("64m")
+    faults = Faults(tmp_path, disk)
+    cache = new_cache(origin, dataPath=str(disk), environment=faults.environment, **on())
+    blob = origin.blob("team/app", noise(1000))
+    cache.fetch(blob)
+    serving = set(cache.listeners().values())
+    killed = set(serving)
+
+    def given_up():
+        cache.kill_new(r"listener \d+", killed)
+        return "listeners with the new configuration do not become ready: it is not changed" in cache.log()
+
+    faults.delay(0.1)
+    cache.process.send_signal(signal.SIGHUP)
+    wait_until(given_up, "it is given up", 30)
+    faults.delay(0)
+    assert all(alive(p) for p in serving)
+    cache.fetch(blob)
+    wait_for(cache, "reloads_total", 1, result="failed")
+    assert Metrics(cache)("child_deaths_total", role="listener") >= 3
+    hup(cache)
+    cache.fetch(blob)
+    assert len(origin.fetches(blob)) == 1

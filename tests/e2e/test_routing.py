@@ -1,7 +1,7 @@
 """From Host and path to an upstream."""
 import pytest
 from harness import noise
-from origin import Answer, digest_of
+from script import Answer, digest_of
 
 RULE = {"regex": r"^port-([0-9]+)\.cache\.test(:[0-9]+)?$", "host": "127.0.0.1:$group1",
         "scheme": "http"}

@@ -2,7 +2,7 @@
 import pytest
 from client import MIB, Closed
 from harness import Download, noise, wait_until
-from origin import OCI_MANIFEST, Access, Answer, Gate, basic
+from script import OCI_MANIFEST, Access, Answer, Gate, basic
 
 DATA = noise(200_000, 7)
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from client import MIB, PATIENCE
 from harness import BINARY, Download, alive, noise, wait_until
-from origin import Answer, Gate
+from script import Answer, Gate
 
 
 def run(*args):

@@ -2,14 +2,12 @@
 import contextlib
 import select
 import socket
-import ssl
-import subprocess
 import threading
 
 import pytest
 from client import MIB
 from harness import noise
-from origin import Answer
+from script import Answer
 
 
 def test_an_https_upstream_is_served_when_its_ca_is_configured(new_origin, new_cache, pki):

@@ -9,7 +9,7 @@ import threading
 import pytest
 from client import MIB
 from harness import BINARY, noise
-from origin import (DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, OCTETS, Access, Answer, basic,
+from script import (DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, OCTETS, Access, Answer, basic,
                     digest_of)
 
 DATA = noise(100_000, 41)
@@ -88,8 +88,7 @@ def test_the_state_of_an_upload_is_204_with_its_location(standing):
 
 @pytest.mark.parametrize("status, code", [(400, "UNSUPPORTED"), (401, "UNAUTHORIZED"),
                                           (403, "DENIED"), (404, "NAME_UNKNOWN"), (410, "GONE"),
-                                          (418, "TEAPOT"), (429, "TOOMANYREQUESTS"),
-                                          (451, "LEGAL")])
+                                          (418, "TEAPOT"), (451, "LEGAL")])
 @pytest.mark.parametrize("kind", ["blobs", "manifests"])
 def test_a_refusal_is_relayed_byte_by_byte(standing, status, code, kind):
     """Also when it is no JSON: podman tells "no signature" by what it can parse (10.1)."""
@@ -106,9 +105,19 @@ def test_a_refusal_is_relayed_byte_by_byte(standing, status, code, kind):
         assert (head.status, head.body) == (status, b"")
 
 
+@pytest.mark.parametrize("kind", ["blobs", "manifests"])
+def test_a_429_is_relayed_byte_by_byte(cache, origin, kind):
+    path, body = f"/v2/team/app/{kind}/{digest_of(DATA)}", b'{ "errors": [ {"code":"MINE"} ] }'
+    origin.pages[path] = (429, (("Content-Type", "application/json"), ("X-Own", "1"),
+                                ("Retry-After", "600")), body)
+    answer = cache.get(path)
+    assert (answer.status, answer.body, answer.header("X-Own")) == (429, body, "1")
+    head = cache.head(path)
+    assert (head.status, head.body) == (429, b"")
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 429])
-def test_a_refusal_without_a_body_is_given_one(standing, status):
-    cache, origin = standing
+def test_a_refusal_without_a_body_is_given_one(cache, origin, status):
     path = f"/v2/team/app/manifests/{digest_of(DATA)}"
     origin.pages[path] = (status, (), b"")
     answer = cache.get(path)
@@ -188,8 +197,8 @@ def test_one_client_s_quota_is_not_told_to_another(new_origin, new_cache):
 @pytest.mark.parametrize("status", [401, 403, 404, 429])
 @pytest.mark.parametrize("target", ["/v2/", TAGS, f"/v2/team/app/manifests/{digest_of(DATA)}"],
                          ids=["ping", "tags", "manifest"])
-def test_a_refusal_s_fields_are_told_but_those_that_are_not_for_clients(standing, status, target):
-    cache, origin = standing
+def test_a_refusal_s_fields_are_told_but_those_that_are_not_for_clients(cache, origin, status,
+                                                                        target):
     fields = (*QUOTA, ("Retry-After", "9"), *NOT_FOR_CLIENTS[:-1])
     origin.pages[target] = (status, (*fields, JSON), b'{"errors":[]}')
     answer = cache.get(target)

@@ -51,12 +51,12 @@ unknown_keys_come_with_what_was_meant(void)
 	refused(MINIMAL "log: {colour: red}\n",
 	    "t:6:7: unknown key `colour`, expected one of path, level, syslog, format, access\n");
 	refused(MINIMAL "gc.interval: 1m\n",
-	    "t:6:1: unknown key `gc.interval`, expected one of dataPath, user, server, metrics, "
+	    "t:6:1: unknown key `gc.interval`, expected one of dataPath, user, group, sandbox, server, metrics, "
 	    "log, gc\n");
 	refused(
 	    MINIMAL "gc: {layers: {: 1}}\n", "t:6:14: unknown key ``, expected one of checkSHA, …");
 	refused(SERVER "  upstreamRules: [{regex: a, host: b.example, 'x\"': 1}]\n",
-	    "t:4:47: unknown key `x\"`, expected one of regex, host, scheme, trusted\n");
+	    "t:4:47: unknown key `x\"`, expected one of regex, host, registry, scheme, trusted\n");
 }
 
 static void
@@ -82,16 +82,16 @@ what_is_required_is_asked_for_where_it_belongs(void)
 	refused("server: {address: ':1', defaultBackend: {host: h}}\n",
 	    "t:1:1: dataPath: missing, expected a path\n");
 	refused("dataPath: /c\nserver: {defaultBackend: {host: h}}\n",
-	    "t:2:1: server.address: missing, expected an address such as 0.0.0.0:7000, [::1]:7000 "
-	    "or :7000\n");
+	    "t:2:1: server.address: missing, expected an address such as 0.0.0.0:7000, [::1]:7000, "
+	    ":7000 or unix:/run/registry-cache/socket, or a list of them\n");
 	refused("dataPath: /c\nserver:\n",
-	    "t:2:1: server.address: missing, expected an address such as 0.0.0.0:7000, [::1]:7000 "
-	    "or :7000\n"
+	    "t:2:1: server.address: missing, expected an address such as 0.0.0.0:7000, [::1]:7000, "
+	    ":7000 or unix:/run/registry-cache/socket, or a list of them\n"
 	    "t:2:1: server: no upstream, expected defaultBackend.host, upstreamRules or "
 	    "registries\n");
 	refused("# nothing but\n\ndataPath: /c\n",
-	    "t:3:1: server.address: missing, expected an address such as 0.0.0.0:7000, [::1]:7000 "
-	    "or :7000\n"
+	    "t:3:1: server.address: missing, expected an address such as 0.0.0.0:7000, [::1]:7000, "
+	    ":7000 or unix:/run/registry-cache/socket, or a list of them\n"
 	    "t:3:1: server: no upstream, expected defaultBackend.host, upstreamRules or "
 	    "registries\n");
 	refused(SERVER "  upstreamRules: [{host: a.example}]\n",
@@ -117,6 +117,32 @@ a_mistake_is_said_once(void)
 	refused(SERVER "  defaultBackend: {host: a b}\n",
 	    "t:4:26: server.defaultBackend.host: `a b` has a character that no host has, expected "
 	    "a host…");
+}
+
+static void
+a_backend_may_name_a_registry_instead_of_a_host(void)
+{
+	struct conf *c = accepted(SERVER "  registries: {corp: {scheme: http}}\n"
+					 "  upstreamRules: [{regex: a, registry: corp}]\n"
+					 "  defaultBackend: {registry: corp}\n");
+
+	CU_ASSERT_STRING_EQUAL(c->server.default_backend.registry, "corp");
+	CU_ASSERT_PTR_NULL(c->server.default_backend.scheme);
+	CU_ASSERT_STRING_EQUAL(c->server.rules[0].to.registry, "corp");
+	CU_ASSERT_PTR_NULL(c->server.rules[0].to.scheme);
+	conf_free(&c);
+	refused(SERVER "  registries: {corp: }\n  defaultBackend: {registry: cron}\n",
+	    "t:5:30: server.defaultBackend.registry: `cron` is not in server.registries, expected "
+	    "one that is\n");
+	refused(SERVER "  upstreamRules:\n  - {regex: a, registry: b}\n",
+	    "t:5:26: server.upstreamRules[0].registry: `b` is not in server.registries, expected "
+	    "one that is\n");
+	refused(SERVER "  registries: {b: }\n  upstreamRules:\n"
+		       "  - {regex: a, registry: b, host: c.example, scheme: http}\n",
+	    "t:6:29: server.upstreamRules[0].host: given beside registry, expected in "
+	    "server.registries\n"
+	    "t:6:46: server.upstreamRules[0].scheme: given beside registry, expected in "
+	    "server.registries\n");
 }
 
 static void
@@ -270,6 +296,28 @@ messages_show_no_control_characters_and_whole_letters(void)
 	free(text);
 }
 
+static void
+a_name_is_of_one_registry(void)
+{
+	struct conf *c = accepted(SERVER "  registries: {docker.io: , corp: {aliases: [c, \"r:5\"]}}\n");
+
+	CU_ASSERT_STRING_EQUAL(c->server.registries[0].hosts[0], "registry-1.docker.io");
+	CU_ASSERT_EQUAL(c->server.registries[1].naliases, 2);
+	conf_free(&c);
+	refused(SERVER "  registries: {docker.io: , index.docker.io: }\n",
+	    "t:4:29: server.registries: `index.docker.io` is a name of `docker.io` too, expected "
+	    "names that differ\n");
+	refused(SERVER "  registries: {a.example: , b.example: {aliases: [c, a.example]}}\n",
+	    "t:4:29: server.registries: `a.example` is a name of `a.example` too, expected names "
+	    "that differ\n");
+	refused(SERVER "  registries: {a.example: {aliases: [A.example]}}\n",
+	    "t:4:38: server.registries: the name `A.example` has capitals, expected a name such as "
+	    "docker.io or registry.example:5000\n");
+	refused(SERVER "  registries: {a.example: {aliases: b}}\n",
+	    "t:4:37: server.registries.a.example.aliases: a single value, expected a list of names "
+	    "such as [hub, registry.example:5000]\n");
+}
+
 void
 suite_conf_mistakes(void)
 {
@@ -281,6 +329,8 @@ suite_conf_mistakes(void)
 	TEST(duplicate_keys_are_refused_at_every_level);
 	TEST(what_is_required_is_asked_for_where_it_belongs);
 	TEST(a_mistake_is_said_once);
+	TEST(a_backend_may_name_a_registry_instead_of_a_host);
+	TEST(a_name_is_of_one_registry);
 	TEST(a_cache_without_upstream_is_refused);
 	TEST(a_certificate_needs_its_key_and_a_key_its_certificate);
 	TEST(rules_must_fit_their_regex);

@@ -205,7 +205,14 @@ ranges_are_read_as_the_rfc_says(void)
 		{"bytes=1", 10, HTTP_RANGE_NONE, 0, 0},
 		{"bytes=1-2x", 10, HTTP_RANGE_NONE, 0, 0},
 		{"bytes=+1-2", 10, HTTP_RANGE_NONE, 0, 0},
-		{"bytes=0-1,3-4", 10, HTTP_RANGE_NONE, 0, 0},
+		{"bytes=0-1,3-4", 10, HTTP_RANGE_MANY, 0, 1},
+		{"bytes=0-1,30-40", 10, HTTP_RANGE_MANY, 0, 1},
+		{"bytes=,0-1, ", 10, HTTP_RANGE_ONE, 0, 1},
+		{"bytes=10-,20-", 10, HTTP_RANGE_BEYOND, 0, 0},
+		{"bytes=0-1;3-4", 10, HTTP_RANGE_NONE, 0, 0},
+		{"bytes=0-1,x", 10, HTTP_RANGE_NONE, 0, 0},
+		{"bytes=,", 10, HTTP_RANGE_NONE, 0, 0},
+		{"bytes=0-,0-,0-", 10, HTTP_RANGE_NONE, 0, 0},
 		{"bytes 0-1", 10, HTTP_RANGE_NONE, 0, 0},
 		{"lines=0-1", 10, HTTP_RANGE_NONE, 0, 0},
 		{"bytes=0-1", 0, HTTP_RANGE_NONE, 0, 0},
@@ -213,13 +220,77 @@ ranges_are_read_as_the_rfc_says(void)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		uint64_t first = 0, last = 0;
+		struct http_span spans[8] = {{0, 0}};
+		size_t n;
+		bool right = http_parse_ranges(cases[i].value, cases[i].size, spans, &n) == cases[i].result;
 
-		CHECK(http_parse_range(cases[i].value, cases[i].size, &first, &last) ==
-			    cases[i].result &&
-			first == cases[i].first && last == cases[i].last,
-		    cases[i].value == NULL ? "none" : cases[i].value);
+		if (right && (cases[i].result == HTTP_RANGE_ONE || cases[i].result == HTTP_RANGE_MANY))
+			right = n > 0 && spans[0].first == cases[i].first &&
+			    spans[0].end == cases[i].last + 1;
+		CHECK(right, cases[i].value == NULL ? "none" : cases[i].value);
 	}
+}
+
+static void
+several_ranges_keep_their_order(void)
+{
+	static const char *const value = "bytes=4-5, 0-1,90-, -3,2-";
+	static const struct http_span expected[] = {{4, 6}, {0, 2}, {7, 10}, {2, 10}};
+	struct http_span *spans = calloc(http_count_ranges(value), sizeof(*spans));
+	size_t n;
+
+	CU_ASSERT_EQUAL(http_parse_ranges(value, 10, spans, &n), HTTP_RANGE_MANY);
+	CU_ASSERT_EQUAL_FATAL(n, 4);
+	for (size_t i = 0; i < n; i++)
+		CU_ASSERT(spans[i].first == expected[i].first && spans[i].end == expected[i].end);
+	free(spans);
+}
+
+/* podman asks for 1024 at a time. */
+static void
+a_thousand_ranges_are_read_and_more_are_none(void)
+{
+	struct http_span spans[HTTP_MAX_RANGES + 1];
+	struct buf b = {0};
+	size_t n;
+
+	buf_printf(&b, "bytes=0-0");
+	for (unsigned i = 1; i < HTTP_MAX_RANGES; i++)
+		buf_printf(&b, ",%u-%u", 2 * i, 2 * i);
+	buf_append(&b, "", 1);
+	CU_ASSERT_EQUAL(
+	    http_parse_ranges((const char *)buf_data(&b), 10000, spans, &n), HTTP_RANGE_MANY);
+	CU_ASSERT_EQUAL(n, HTTP_MAX_RANGES);
+	buf_free(&b);
+	buf_printf(&b, "bytes=0-0");
+	for (unsigned i = 0; i < HTTP_MAX_RANGES; i++)
+		buf_printf(&b, ",%u-%u", i, i);
+	buf_append(&b, "", 1);
+	CU_ASSERT_EQUAL(
+	    http_parse_ranges((const char *)buf_data(&b), 10000, spans, &n), HTTP_RANGE_NONE);
+	buf_free(&b);
+}
+
+static void
+a_content_range_is_exact_or_none(void)
+{
+	static const char *const bad[] = {"", "bytes", "bytes 0-9", "bytes 0-9/", "bytes 9-0/10",
+		"bytes 0-10/10", "bytes 0-9/10x", "bytes */10", "lines 0-9/10", "bytes -9/10",
+		"bytes 0-9/99999999999999999999", "bytes=0-9/10"};
+	uint64_t first, last;
+	int64_t size;
+
+	CU_ASSERT_TRUE(http_parse_content_range("bytes 2-9/10", &first, &last, &size));
+	CU_ASSERT(first == 2 && last == 9 && size == 10);
+	CU_ASSERT_TRUE(http_parse_content_range("Bytes 0-0/*", &first, &last, &size));
+	CU_ASSERT(first == 0 && last == 0 && size == -1);
+	CU_ASSERT_FALSE(http_parse_content_range(NULL, &first, &last, &size));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CHECK(!http_parse_content_range(bad[i], &first, &last, &size), bad[i]);
+	CU_ASSERT_EQUAL(http_parse_unsatisfied("bytes */10"), 10);
+	CU_ASSERT_EQUAL(http_parse_unsatisfied("bytes */*"), -1);
+	CU_ASSERT_EQUAL(http_parse_unsatisfied("bytes 0-1/10"), -1);
+	CU_ASSERT_EQUAL(http_parse_unsatisfied(NULL), -1);
 }
 
 static void
@@ -359,6 +430,9 @@ suite_http_body(void)
 	CU_ADD_TEST(s, a_body_of_known_length_is_taken_and_no_more);
 	CU_ADD_TEST(s, no_body_is_done_at_once);
 	CU_ADD_TEST(s, ranges_are_read_as_the_rfc_says);
+	CU_ADD_TEST(s, several_ranges_keep_their_order);
+	CU_ADD_TEST(s, a_thousand_ranges_are_read_and_more_are_none);
+	CU_ADD_TEST(s, a_content_range_is_exact_or_none);
 	CU_ADD_TEST(s, entity_tags_match_weakly);
 	CU_ADD_TEST(s, an_answer_has_status_date_and_fields);
 	CU_ADD_TEST(s, a_closing_answer_says_so);

@@ -176,18 +176,18 @@ an_objects_last_use_begins_with_its_fetch_and_is_touched(void)
 	put(ix, 1, 1);
 	o = get(ix, 1);
 	CU_ASSERT_NOT_EQUAL(o.usage, INDEX_NO_USAGE);
-	CU_ASSERT_EQUAL(index_last_used(ix, &o), 1000);
+	CU_ASSERT_EQUAL(index_last_used(ix, &o), 1000000);
 	index_touch(ix, &o, 4000000000);
 	CU_ASSERT_EQUAL(index_last_used(ix, &o), 4000000000);
 	put(ix, 1, 2);
 	CU_ASSERT_EQUAL(get(ix, 1).usage, o.usage);
 	CU_ASSERT_EQUAL(index_last_used(ix, &o), 4000000000);
 	none.usage = INDEX_NO_USAGE;
-	index_touch(ix, &none, 5000);
-	CU_ASSERT_EQUAL(index_last_used(ix, &none), 1000);
+	index_touch(ix, &none, 5000000);
+	CU_ASSERT_EQUAL(index_last_used(ix, &none), 1000000);
 	none.usage = 4000000000;
-	index_touch(ix, &none, 5000);
-	CU_ASSERT_EQUAL(index_last_used(ix, &none), 1000);
+	index_touch(ix, &none, 5000000);
+	CU_ASSERT_EQUAL(index_last_used(ix, &none), 1000000);
 	end(&ix);
 }
 
@@ -203,7 +203,7 @@ usage_slots_of_deleted_objects_are_used_again(void)
 		put(ix, i, i);
 	for (unsigned i = 0; i < COUNT; i += 2) {
 		o = get(ix, i);
-		index_touch(ix, &o, 3000);
+		index_touch(ix, &o, 3000000);
 		delete (ix, i);
 	}
 	index_close(&ix);
@@ -211,7 +211,7 @@ usage_slots_of_deleted_objects_are_used_again(void)
 	for (unsigned i = 0; i < COUNT; i += 2) {
 		put(ix, 1000 + i, i);
 		o = get(ix, 1000 + i);
-		CU_ASSERT_EQUAL(index_last_used(ix, &o), 1000);
+		CU_ASSERT_EQUAL(index_last_used(ix, &o), 1000000);
 	}
 	for (unsigned i = 0; i < COUNT; i++) {
 		o = get(ix, i % 2 == 0 ? 1000 + i : i);
@@ -234,9 +234,9 @@ a_lost_usage_file_is_made_again(void)
 	CU_ASSERT_EQUAL(unlink(path), 0);
 	ix = open_index();
 	o = get(ix, 1);
-	CU_ASSERT_EQUAL(index_last_used(ix, &o), 1000);
-	index_touch(ix, &o, 3000);
-	CU_ASSERT_EQUAL(index_last_used(ix, &o), 3000);
+	CU_ASSERT_EQUAL(index_last_used(ix, &o), 1000000);
+	index_touch(ix, &o, 3000000);
+	CU_ASSERT_EQUAL(index_last_used(ix, &o), 3000000);
 	free(path);
 	end(&ix);
 }

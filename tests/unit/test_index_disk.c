@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <CUnit/CUnit.h>
+#include <lmdb.h>
 
 #include "index.h"
 #include "scratch.h"
@@ -146,8 +147,8 @@ use_full_disk(void *arg)
 	fill_disk("ballast");
 	MUST(put_many(ix, 10, 20000) == INDEX_ERROR);
 	MUST(index_get_object(ix, &d, &o) == INDEX_OK);
-	index_touch(ix, &o, 3000);
-	MUST(index_last_used(ix, &o) == 3000);
+	index_touch(ix, &o, 3000000);
+	MUST(index_last_used(ix, &o) == 3000000);
 	ballast = scratch_path(folder, "ballast");
 	MUST(unlink(ballast) == 0);
 	free(ballast);
@@ -194,8 +195,8 @@ use_disk_without_usage(void *arg)
 	ix = index_open(folder);
 	MUST(ix != NULL);
 	MUST(index_get_object(ix, &d, &o) == INDEX_OK);
-	index_touch(ix, &o, 3000);
-	MUST(index_last_used(ix, &o) == 1000);
+	index_touch(ix, &o, 3000000);
+	MUST(index_last_used(ix, &o) == 1000000);
 	MUST(put_many(ix, 300, 301) == INDEX_OK);
 	d = scratch_digest(300);
 	MUST(index_get_object(ix, &d, &o) == INDEX_OK && o.usage == INDEX_NO_USAGE);
@@ -263,7 +264,51 @@ a_file_that_is_no_index_is_refused_and_left_alone(void)
 	scratch_remove(&folder);
 }
 
+/* --- another version ------------------------------------------------------------------------- */
+
+static void
+change_format(const uint8_t *format, size_t n)
+{
+	MDB_val key = {1, "v"}, value = {n, (void *)(uintptr_t)format};
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi meta;
+
+	CU_ASSERT_EQUAL_FATAL(mdb_env_create(&env), 0);
+	CU_ASSERT_EQUAL(mdb_env_set_maxdbs(env, 8), 0);
+	CU_ASSERT_EQUAL_FATAL(mdb_env_open(env, folder, 0, 0600), 0);
+	CU_ASSERT_EQUAL_FATAL(mdb_txn_begin(env, NULL, 0, &txn), 0);
+	CU_ASSERT_EQUAL_FATAL(mdb_dbi_open(txn, "meta", 0, &meta), 0);
+	CU_ASSERT_EQUAL(format == NULL ? mdb_del(txn, meta, &key, NULL)
+				       : mdb_put(txn, meta, &key, &value, 0), 0);
+	CU_ASSERT_EQUAL(mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
+}
+
+static void
+an_index_of_another_version_is_not_opened(void)
+{
+	static const uint8_t later[4] = {99}, odd[1] = {2};
+	struct index *ix;
+
+	folder = scratch_folder();
+	ix = index_open_sized(folder, TINY_MAP);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ix);
+	CU_ASSERT_EQUAL(put_many(ix, 0, 10), INDEX_OK);
+	index_close(&ix);
+	CU_ASSERT_TRUE(index_probe(folder));
+	change_format(later, sizeof(later));
+	CU_ASSERT_PTR_NULL(index_open_sized(folder, TINY_MAP));
+	CU_ASSERT_FALSE(index_probe(folder));
+	change_format(odd, sizeof(odd));
+	CU_ASSERT_PTR_NULL(index_open_sized(folder, TINY_MAP));
+	change_format(NULL, 0); /* from before formats were numbered */
+	CU_ASSERT_PTR_NULL(index_open_sized(folder, TINY_MAP));
+	scratch_remove(&folder);
+}
+
 static const CU_TestInfo tests[] = {
+    {"an index of another version is not opened", an_index_of_another_version_is_not_opened},
     {"a file that is no index is left alone", a_file_that_is_no_index_is_refused_and_left_alone},
     {"a map that is full grows unseen", a_map_that_is_full_grows_unseen},
     {"a limited address space gets a smaller map", a_limited_address_space_gets_a_smaller_map},

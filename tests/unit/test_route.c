@@ -35,7 +35,8 @@ ask(const struct route_table *t, const char *host, const char *target, bool read
 {
 	arena_reset(&arena);
 	arena_init(&arena, 64 * 1024);
-	return route_request(t, host, target, reading, &arena, &route);
+	return route_request(
+	    t, &(struct route_question){host, target, NULL, reading}, &arena, &route);
 }
 
 /* Against one default backend. */
@@ -183,27 +184,27 @@ wrong_rules_are_refused_with_their_number(void)
 		struct route_rule rule;
 		const char *said;
 	} cases[] = {
-		{{"(", "a.example", "https", -1}, "offset"},
-		{{"^(a)$", "$group2.example", "https", -1}, "$group2"},
-		{{NULL, "$group1.example", "https", -1}, "$group1"},
-		{{"^(a)$", "$group0.example", "https", -1}, "$group0"},
-		{{"^(a)$", "$group.example", "https", -1}, "$group"},
-		{{"^(a)$", "$group10.example", "https", -1}, "$group10"},
-		{{"^(a)$", "$groupX.example", "https", -1}, "$groupX"},
-		{{"^(a)$", "$1.example", "https", -1}, "$1"},
-		{{"a", "", "https", -1}, "host"},
-		{{"a", "a..example", "https", -1}, "a..example"},
-		{{"a", "https://a.example", "https", -1}, "https://a.example"},
-		{{"(a)", "$group1.example/path", "https", -1}, "path"},
-		{{"a", "a.example:0", "https", -1}, "a.example:0"},
-		{{"a", "a.example", "ftp", -1}, "ftp"},
-		{{"a", "a.example", NULL, -1}, "scheme"},
-		{{"a", NULL, "https", -1}, "host"},
+		{{"(", "a.example", "https", -1, 0}, "offset"},
+		{{"^(a)$", "$group2.example", "https", -1, 0}, "$group2"},
+		{{NULL, "$group1.example", "https", -1, 0}, "$group1"},
+		{{"^(a)$", "$group0.example", "https", -1, 0}, "$group0"},
+		{{"^(a)$", "$group.example", "https", -1, 0}, "$group"},
+		{{"^(a)$", "$group10.example", "https", -1, 0}, "$group10"},
+		{{"^(a)$", "$groupX.example", "https", -1, 0}, "$groupX"},
+		{{"^(a)$", "$1.example", "https", -1, 0}, "$1"},
+		{{"a", "", "https", -1, 0}, "host"},
+		{{"a", "a..example", "https", -1, 0}, "a..example"},
+		{{"a", "https://a.example", "https", -1, 0}, "https://a.example"},
+		{{"(a)", "$group1.example/path", "https", -1, 0}, "path"},
+		{{"a", "a.example:0", "https", -1, 0}, "a.example:0"},
+		{{"a", "a.example", "ftp", -1, 0}, "ftp"},
+		{{"a", "a.example", NULL, -1, 0}, "scheme"},
+		{{"a", NULL, "https", -1, 0}, "host"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct route_rule rules[] = {{"c", "a.example", "https", -1},
-		    {"b", "b.example", "https", -1}, cases[i].rule};
+		struct route_rule rules[] = {{"c", "a.example", "https", -1, 0},
+		    {"b", "b.example", "https", -1, 0}, cases[i].rule};
 		size_t bad = 99;
 		char *error = NULL;
 
@@ -520,8 +521,10 @@ a_full_arena_is_never_a_route(void)
 		struct arena small;
 
 		arena_init(&small, limit++);
-		r = route_request(
-		    t, "h", "/v2/a/blobs/sha256%3A" HEX64 "?a=b", true, &small, &route);
+		r = route_request(t,
+		    &(struct route_question){
+			"h", "/v2/a/blobs/sha256%3A" HEX64 "?a=b", NULL, true},
+		    &small, &route);
 		CU_ASSERT_EQUAL(r == ROUTE_OK, !arena_failed(&small));
 		arena_reset(&small);
 	} while (r != ROUTE_OK && limit < 4096);

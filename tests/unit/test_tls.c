@@ -52,7 +52,7 @@ write_key(const char *name, EVP_PKEY *key, const char *passphrase)
 	need(f != NULL);
 	need(PEM_write_PKCS8PrivateKey(f, key, passphrase != NULL ? EVP_aes_128_cbc() : NULL, NULL,
 		 0, NULL, (void *)(uintptr_t)passphrase) == 1);
-	need(fclose(f) == 0);
+	need(fchmod(fileno(f), 0600) == 0 && fclose(f) == 0);
 	free(path);
 }
 
@@ -88,7 +88,7 @@ write_text(const char *name, const char *text)
 
 	need(f != NULL);
 	fputs(text, f);
-	need(fclose(f) == 0);
+	need(fchmod(fileno(f), 0600) == 0 && fclose(f) == 0);
 	free(path);
 }
 
@@ -132,8 +132,12 @@ static struct tls_server *
 server_of(const char *cert, const char *key, char **error)
 {
 	char *cert_path = in_folder(cert), *key_path = in_folder(key);
-	struct tls_server *s = tls_server_new(cert_path, key_path, error);
+	const struct tls_settings settings = {.kernel = true};
+	struct tls_server *s = tls_server_new(&settings, error);
 
+	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
+	if (!tls_server_add(s, cert_path, key_path, error))
+		tls_server_free(&s);
 	free(cert_path);
 	free(key_path);
 	return s;

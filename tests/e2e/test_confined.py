@@ -1,0 +1,116 @@
+"""What children give up: root, new privileges, core dumps, system calls, writing elsewhere."""
+import grp
+import os
+import pathlib
+import pwd
+import re
+import signal
+import subprocess
+
+import pytest
+
+from harness import BINARY, MIB, give, noise, wait_until, yaml
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def status(pid):
+    return dict(re.findall(r"(\w+):\t(.*)", pathlib.Path(f"/proc/{pid}/status").read_text()))
+
+
+def is_sanitized():
+    return b"__asan_init" in pathlib.Path(BINARY).read_bytes()
+
+
+def confined(cache):
+    """Skips where the kernel, or the build, does without."""
+    if is_sanitized():
+        pytest.skip("sanitizers are not confined")
+    said = re.search(r"sandbox: files (.*), system calls (.*)", cache.log())
+    if said[1] != "confined" or said[2] != "confined":
+        pytest.skip(f"this kernel: {said[0]}")
+
+
+@root_only
+def test_children_are_the_user_and_the_group_and_nothing_more(new_cache, origin, tmp_path):
+    cache = new_cache(origin, user="nobody", group="adm", start=False)
+    cache.data.mkdir()
+    give(cache.data, "nobody")
+    cache.start()
+    blob = origin.blob("team/app", noise(MIB))
+    cache.fetch(blob)
+    cache.fetch(blob)
+    nobody, adm = pwd.getpwnam("nobody").pw_uid, grp.getgrnam("adm").gr_gid
+    for pid in cache.children():
+        s = status(pid)
+        assert s["Uid"].split() == [str(nobody)] * 4 and s["Gid"].split() == [str(adm)] * 4
+        assert int(s["CapEff"], 16) == int(s["CapPrm"], 16) == 0 and s["NoNewPrivs"] == "1"
+
+
+def test_every_child_is_confined_and_so_is_its_successor(cache, origin):
+    confined(cache)
+    victim = cache.listeners()[0]
+    os.kill(victim, signal.SIGKILL)
+    cache.wait_replaced(victim)
+    cache.fetch(origin.blob("team/app", noise(MIB)))
+    for pid in cache.children():
+        assert status(pid)["Seccomp"] == "2" and status(pid)["NoNewPrivs"] == "1"
+        core = re.search(r"Max core file size +(\d+) +(\d+)",
+                         pathlib.Path(f"/proc/{pid}/limits").read_text())
+        assert core.groups() == ("0", "0")
+        # A process whose memory others of its user may not read is root's in /proc.
+        assert os.stat(f"/proc/{pid}/mem").st_uid == 0
+
+
+@pytest.mark.parametrize("sandbox", [True, False])
+def test_a_child_writes_in_its_folders_only(new_cache, origin, tmp_path, sandbox):
+    """Seen by a log that is moved to another folder while the cache runs."""
+    logs, other = tmp_path / "logs", tmp_path / "other"
+    for folder in (logs, other):
+        folder.mkdir(mode=0o777)
+        folder.chmod(0o777)
+    path = logs / "cache.log"
+    cache = new_cache(origin, log={"path": str(path)}, sandbox=sandbox, start=False)
+    cache.launch()
+    wait_until(lambda: path.exists() and "ready: " in path.read_text(), "the cache is ready", 20)
+    if sandbox:
+        if is_sanitized() or "sandbox: files confined" not in path.read_text():
+            pytest.skip("nothing is confined here")
+    else:
+        assert "sandbox: " not in path.read_text()
+    blob = origin.blob("team/app", noise(1000))
+    with path.open() as before:
+        path.unlink()
+        (other / "log").touch(mode=0o666)
+        (other / "log").chmod(0o666)
+        path.symlink_to(other / "log")
+        cache.process.send_signal(signal.SIGUSR1)
+        if sandbox:
+            text = []
+
+            def refused():
+                text.append(before.read())
+                return len(re.findall(r"listener \d: cannot reopen .*: Permission denied",
+                                      "".join(text))) == 2
+            wait_until(refused, "both listeners may not write there")
+        else:
+            wait_until(lambda: cache.get(blob.target) and
+                       " access " in (other / "log").read_text(), "they write there")
+
+
+def test_a_configuration_that_anybody_may_write_is_refused(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml({"dataPath": str(tmp_path / "data"), "server": {
+        "address": "127.0.0.1:0", "defaultBackend": {"host": "registry.example"}}}) + "\n")
+    for mode, expected in ((0o644, 0), (0o666, 2), (0o602, 2)):
+        path.chmod(mode)
+        done = subprocess.run([BINARY, "-t", "-c", str(path)], capture_output=True, text=True)
+        assert done.returncode == expected, done.stderr
+        assert expected == 0 or f"anybody may write it (mode {mode:04o})" in done.stderr
+
+
+def test_a_group_that_is_none_is_said(new_cache, origin):
+    cache = new_cache(origin, user="nobody", group="no-such-group", start=False)
+    cache.launch()
+    assert cache.process.wait(20) != 0
+    assert "group no-such-group: there is no such group" in cache.log()

@@ -1,0 +1,93 @@
+"""The offline check: what is corrupt is found and named, removed when asked for, and fetched again."""
+import os
+import pathlib
+import random
+import re
+import subprocess
+
+from client import KIB, PATIENCE
+from harness import BINARY, noise
+
+
+def verify(cache, *more):
+    return subprocess.run([BINARY, "-c", str(cache.config_path), "--verify", *more],
+                          capture_output=True, text=True, timeout=PATIENCE)
+
+
+def flip(path, at):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 1 << at % 8]))
+
+
+def test_one_flipped_byte_in_each_of_100_layers_is_found_100_times(cache, origin):
+    rng = random.Random(7)
+    blobs = [origin.blob("team/app", noise(rng.choice([1, 100, 70 * KIB, 300 * KIB]) + n, n))
+             for n in range(130)]
+    for blob in blobs:
+        cache.fetch(blob)
+    cache.stop()
+    good = verify(cache)
+    assert (good.returncode, good.stdout) == (0, ""), good.stdout
+    assert "130 objects" in good.stderr and "MB/s" in good.stderr
+    bad = rng.sample(blobs, 100)
+    for blob in bad:
+        flip(cache.object_path(blob.digest), rng.randrange(blob.size))
+    found = verify(cache)
+    assert found.returncode == 1
+    assert sorted(re.findall(r"^(sha256:\w+) ", found.stdout, re.M)) == sorted(b.digest for b in bad)
+    assert all(str(cache.object_path(b.digest)) in found.stdout for b in bad)
+    assert len(cache.objects()) == 130  # nothing is touched unless asked for
+    repaired = verify(cache, "--repair")
+    assert repaired.returncode == 1 and repaired.stdout.count(", removed\n") == 100
+    assert verify(cache).returncode == 0
+    cache.start()
+    origin.forget()
+    for blob in blobs:
+        cache.fetch(blob)
+        assert len(origin.fetches(blob)) == (blob in bad)
+    cache.check_objects()
+
+
+def test_it_refuses_while_a_cache_runs_and_says_which(cache, origin):
+    blob = origin.blob("team/app", noise(KIB))
+    cache.fetch(blob)
+    flip(cache.object_path(blob.digest), 5)
+    done = verify(cache, "--repair")
+    assert done.returncode == 3 and f"in use by pid {cache.master}" in done.stderr
+    assert cache.objects()
+
+
+def test_truncated_unreadable_and_strange_files(cache, origin):
+    blobs = [origin.blob("team/app", noise(9 * KIB, n)) for n in range(3)]
+    for blob in blobs:
+        cache.fetch(blob)
+    cache.stop()
+    os.truncate(cache.object_path(blobs[0].digest), 4 * KIB)
+    os.truncate(cache.object_path(blobs[1].digest), 0)
+    (cache.data / "objects" / "README").write_text("hello")
+    done = verify(cache, "--repair")
+    assert done.returncode == 1
+    assert done.stdout.count("removed") == 2 and "1 files are no objects" in done.stderr
+    assert cache.objects() == sorted([cache.object_path(blobs[2].digest),
+                                      cache.data / "objects" / "README"])
+    assert verify(cache).returncode == 0
+
+
+def test_there_is_nothing_to_check(new_cache, origin, tmp_path):
+    cache = new_cache(origin, start=False, dataPath=str(tmp_path / "nowhere"))
+    cache.launch()
+    cache.terminate()
+    cache.wait()
+    subprocess.run(["rm", "-rf", str(cache.data)], check=True)
+    done = verify(cache)
+    assert done.returncode == 3 and "No such file" in done.stderr
+    assert not pathlib.Path(cache.data).exists()
+
+
+def test_repair_alone_is_a_mistake(cache):
+    done = subprocess.run([BINARY, "-c", str(cache.config_path), "--repair"],
+                          capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 2 and "--verify" in done.stderr
