@@ -52,9 +52,9 @@ struct index *index_open(const char *dir);
  * It grows when it is full; index_open() takes so much that it should not have to. */
 struct index *index_open_sized(const char *dir, size_t map_bytes);
 void index_close(struct index **ix);
-/* Opens the index in a process of its own and reads every record: LMDB dies of a damaged file
- * (SIGBUS, SIGSEGV), and that must not be here. False: it cannot be used. True also when there is
- * none. Blocks, for about 1 µs a record. */
+/* Reads every record of the index in a process of its own, and then opens it: LMDB dies of a damaged
+ * file (SIGBUS, SIGSEGV) or circles in it, and that must not be here. False: it cannot be used. True
+ * also when there is none. Blocks, for less than 1 µs a record. */
 bool index_probe(const char *dir) __attribute__((warn_unused_result));
 
 enum index_result index_get_object(

@@ -19,7 +19,7 @@ enum {
 	MAP_MIN = 1024 * 1024,
 };
 
-static const char *const db_names[DB_COUNT] = {
+const char *const index_db_names[DB_COUNT] = {
     [DB_OBJECTS] = "objects",
     [DB_LEASES] = "leases",
     [DB_NAMES] = "names",
@@ -46,7 +46,7 @@ index_odd_record(struct index *ix, enum index_db db)
 	if (!ix->odd_seen)
 		log_warn(
 		    "index: a record in %s is of an unknown version or damaged; such are ignored",
-		    db_names[db]);
+		    index_db_names[db]);
 	ix->odd_seen = true;
 }
 
@@ -211,7 +211,7 @@ open_databases(struct index *ix, MDB_txn *txn, void *unused)
 {
 	(void)unused;
 	for (int i = 0; i < DB_COUNT; i++) {
-		int rc = mdb_dbi_open(txn, db_names[i], MDB_CREATE, &ix->db[i]);
+		int rc = mdb_dbi_open(txn, index_db_names[i], MDB_CREATE, &ix->db[i]);
 
 		if (rc != 0)
 			return rc;

@@ -9,6 +9,7 @@
 #include "index.h"
 
 enum index_db { DB_OBJECTS, DB_LEASES, DB_NAMES, DB_PROOFS, DB_META, DB_COUNT };
+extern const char *const index_db_names[DB_COUNT];
 
 /* LMDB's limit as it is compiled by default; index_open() refuses a library with a lower one. */
 enum { INDEX_KEY_MAX = 511 };

@@ -103,15 +103,22 @@ def test_a_test_that_was_renamed_is_missed_in_the_map_of_the_wire(tree):
 
 
 KILLED = "==12==Unable to get registers from thread 11.\n"
+OVERFLOW = "==11==ERROR: AddressSanitizer: heap-buffer-overflow on address 0x621000006100\n"
+LMDB = "    #1 0x7ff814b2089f  (/lib/x86_64-linux-gnu/liblmdb.so.0+0x389f)\n"
+OURS = "    #14 0x55b8dd377640 in index_probe src/index_probe.c:62\n"
 
 
 @pytest.mark.parametrize("report, status", [
     ("", 0), (KILLED, 0),
+    (OVERFLOW + LMDB + OURS, 0),
+    (OVERFLOW + LMDB + OURS.replace("index_probe ", "index_open "), 1),
+    (OVERFLOW + OURS, 1),
+    ("a.c:1:2: runtime error: signed integer overflow\n" + OVERFLOW + LMDB + OURS, 1),
     (KILLED + "==11==ERROR: LeakSanitizer: detected memory leaks\n", 1),
     ("a.c:1:2: runtime error: signed integer overflow\n", 1),
     ("==11==LeakSanitizer has encountered a fatal error.\n", 1),
 ])
-def test_a_sanitizer_s_report_is_shown_unless_it_tells_only_of_a_kill(tmp_path, report, status):
+def test_a_sanitizer_s_report_is_shown_unless_it_tells_of_a_kill_or_of_lmdb_on_trial(tmp_path, report, status):
     (tmp_path / "asan.11").write_text(report)
     done = check("check-reports", tmp_path)
     assert (done.returncode, done.stderr) == (status, "")

@@ -22,6 +22,7 @@ static void (*const add_suites[])(void) = {
 	suite_index,
 	suite_index_disk,
 	suite_index_race,
+	suite_index_probe,
 	suite_index_prune,
 	suite_index_scan,
 	suite_l0,

@@ -15,6 +15,7 @@ void suite_http_date(void);
 void suite_index(void);
 void suite_index_disk(void);
 void suite_index_race(void);
+void suite_index_probe(void);
 void suite_index_prune(void);
 void suite_index_scan(void);
 void suite_log(void);
