@@ -56,6 +56,9 @@ void index_close(struct index **ix);
  * file (SIGBUS, SIGSEGV) or circles in it, and that must not be here. False: it cannot be used. True
  * also when there is none. Blocks, for less than 1 µs a record. */
 bool index_probe(const char *dir) __attribute__((warn_unused_result));
+/* The same without opening it to write, for an index in use: true when its pages say that it is damaged, and for no
+ * other failure. */
+bool index_is_damaged(const char *dir) __attribute__((warn_unused_result));
 
 enum index_result index_get_object(
     struct index *ix, const struct digest *d, struct index_object *o);

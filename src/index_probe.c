@@ -12,7 +12,10 @@
 #include "index_private.h"
 #include "log.h"
 
-enum { PROBE_SECONDS = 45 }; /* for what circles inside LMDB */
+enum {
+	PROBE_SECONDS = 45,  /* for what circles inside LMDB */
+	MAP_LEAST = 1 << 20, /* bytes */
+};
 
 /* --- the tree, as it is in the file ----------------------------------------------------------- */
 
@@ -204,6 +207,18 @@ walk_databases(MDB_txn *txn)
 	return rc;
 }
 
+/* The map is as large as what has been written, for address space may be limited; another process
+ * may have written more since. */
+static int
+begin_walk(MDB_env *env, MDB_txn **txn)
+{
+	int rc = mdb_txn_begin(env, NULL, MDB_RDONLY, txn);
+
+	if (rc == MDB_MAP_RESIZED && (rc = mdb_env_set_mapsize(env, 0)) == 0)
+		rc = mdb_txn_begin(env, NULL, MDB_RDONLY, txn);
+	return rc;
+}
+
 /* Read-only: a page that is written to is copied first, and LMDB believes its lengths. */
 static int
 walk_environment(const char *dir)
@@ -215,9 +230,11 @@ walk_environment(const char *dir)
 	if (rc == 0)
 		rc = mdb_env_set_maxdbs(env, DB_COUNT);
 	if (rc == 0)
+		rc = mdb_env_set_mapsize(env, MAP_LEAST);
+	if (rc == 0)
 		rc = mdb_env_open(env, dir, MDB_RDONLY, 0600);
 	if (rc == 0)
-		rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+		rc = begin_walk(env, &txn);
 	if (rc == 0)
 		rc = look_at_file(txn);
 	return rc != 0 ? rc : walk_databases(txn);
@@ -225,19 +242,35 @@ walk_environment(const char *dir)
 
 /* --- the trial -------------------------------------------------------------------------------- */
 
-static bool
-is_usable(const char *dir)
+enum { FINE, UNUSABLE, DAMAGED };
+
+static int
+judge_pages(const char *dir)
 {
 	int rc = walk_environment(dir);
 
-	if (rc != 0 && rc != ENOENT)
-		log_warn("index: reading it shows: %s", mdb_strerror(rc));
-	return (rc == 0 || rc == ENOENT) && index_open(dir) != NULL;
+	if (rc == 0 || rc == ENOENT)
+		return FINE;
+	log_warn("index: reading it shows: %s", mdb_strerror(rc));
+	return rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID ||
+		rc == MDB_CURSOR_FULL /* a tree that deep */
+	    ? DAMAGED
+	    : UNUSABLE;
 }
+
+static int
+judge_all(const char *dir)
+{
+	int verdict = judge_pages(dir);
+
+	return verdict != FINE || index_open(dir) != NULL ? verdict : UNUSABLE;
+}
+
+typedef int judge_fn(const char *dir);
 
 /* The child: dies quietly of what it finds. */
 static void
-probe(const char *dir)
+try_out(const char *dir, judge_fn *judge)
 {
 	static const int deadly[] = {SIGBUS, SIGSEGV, SIGABRT, SIGFPE, SIGALRM, SIGTERM, SIGINT};
 	struct rlimit none = {0, 0};
@@ -250,22 +283,45 @@ probe(const char *dir)
 	setrlimit(RLIMIT_CORE, &none);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(PROBE_SECONDS);
-	_exit(is_usable(dir) ? 0 : 1);
+	_exit(judge(dir));
+}
+
+/* The status of waitpid(). False: there was no trial. */
+static bool
+put_on_trial(const char *dir, judge_fn *judge, int *status)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		try_out(dir, judge);
+	if (pid < 0 || waitpid(pid, status, 0) != pid) {
+		log_warn("index: cannot be tried out");
+		return false;
+	}
+	if (WIFSIGNALED(*status))
+		log_warn("index: reading it dies of signal %d", WTERMSIG(*status));
+	return true;
 }
 
 bool
 index_probe(const char *dir)
 {
-	int status = 0;
-	pid_t pid = fork();
+	int status;
 
-	if (pid == 0)
-		probe(dir);
-	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
-		log_warn("index: cannot be tried out");
+	if (!put_on_trial(dir, judge_all, &status))
 		return true; /* then it shows in use */
-	}
-	if (WIFSIGNALED(status))
-		log_warn("index: reading it dies of signal %d", WTERMSIG(status));
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	return WIFEXITED(status) && WEXITSTATUS(status) == FINE;
+}
+
+/* A limit of time says nothing of the pages: the disk may be slow. */
+bool
+index_is_damaged(const char *dir)
+{
+	int status;
+
+	if (!put_on_trial(dir, judge_pages, &status))
+		return false;
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status) == DAMAGED;
+	return WTERMSIG(status) != SIGALRM && WTERMSIG(status) != SIGKILL;
 }

@@ -227,6 +227,7 @@ set_up(struct master *m, struct conf *conf)
 	conf_auth_warn(conf);
 	conf_tls_say(conf);
 	m->last_turn = clock_ms();
+	m->doubt.errors = shm_counter_sum(m->shm, COUNT_INDEX_ERRORS);
 }
 
 static void
@@ -471,6 +472,8 @@ turn(struct master *m)
 	obey_signals(m, now);
 	master_reload(m, now);
 	master_upgrade(m);
+	if (master_doubt(m, now))
+		set_phase(m, MASTER_WAITING);
 	advance(m, now);
 	return m->phase != MASTER_STOPPED;
 }

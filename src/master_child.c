@@ -27,8 +27,8 @@ enum { DELAY_FIRST_MS = 100, DELAY_LAST_MS = 10000 };
 
 /* --- the fork -------------------------------------------------------------------------------- */
 
-static void
-become_user(const struct master_user *u)
+void
+master_become_user(const struct master_user *u)
 {
 	if (u->change &&
 	    (initgroups(u->name, u->gid) != 0 || setgid(u->gid) != 0 || setuid(u->uid) != 0))
@@ -120,7 +120,7 @@ child_main(const struct master *m, const struct master_child *c, pid_t master)
 	log_set_level(e->level);
 	prctl(PR_SET_NAME, c->role);
 	default_signals();
-	become_user(&e->user);
+	master_become_user(&e->user);
 	child_confine(&start);
 	status = c->is_gc ? gc_run(&start) : listener_run(&start);
 	log_flush();
@@ -211,6 +211,8 @@ child_died(struct master *m, struct master_child *c, int status, uint64_t now)
 
 	log_death(m, c, status);
 	count_death(m, c, status);
+	if (WIFSIGNALED(status) && !c->killed)
+		master_note_crash(m, WTERMSIG(status), now);
 	c->failures = well ? 0 : c->failures + 1;
 	child_failed(m, c, now);
 }
@@ -226,6 +228,8 @@ master_reap(struct master *m, uint64_t now)
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		if (pid == m->tester)
 			master_tested(m, status);
+		else if (pid == m->doubt.trial)
+			master_tried(m, status);
 		else if ((c = child_of_pid(m, pid)) != NULL)
 			child_died(m, c, status, now);
 }

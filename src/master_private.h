@@ -1,14 +1,14 @@
 /* The master's own structures, shared by master.c (set-up, loop, phases), master_child.c (fork,
  * reap, respawn, watchdog), master_sockets.c (addresses, binding), master_reload.c (another
- * configuration) and master_upgrade.c (another program). For these files and their tests only.
+ * configuration), master_upgrade.c (another program) and master_doubt.c (a damaged index). For these files and their tests only.
  *
  * The phases of a run, moved by master.c alone:
  *
  *   phase              processes wanted      ends when
- *   MASTER_WAITING     those of another      they are gone; only after an upgrade to a program that
- *                      program               cannot share their memory
+ *   MASTER_WAITING     none new              the children are gone: those of another program that
+ *                                            cannot share their memory, or whose index is damaged
  *   MASTER_RECOVERING  gc                    gc is ready, or was tried often enough
- *   MASTER_SERVING     gc and all listeners  TERM or INT
+ *   MASTER_SERVING     gc and all listeners  TERM or INT; a damaged index: WAITING
  *   MASTER_DRAINING    none new              the listeners are gone (drainTimeout: killed)
  *   MASTER_CLOSING     none new              gc is gone (MASTER_GC_STOP_MS: killed)
  *   MASTER_STOPPED     none
@@ -101,6 +101,16 @@ struct master_child {
 	bool retired; /* gc: was told to end, so that another takes its place */
 };
 
+/* Whether the index is damaged. */
+struct master_doubt {
+	unsigned crashes;     /* of children, since first_crash */
+	uint64_t first_crash; /* clock_ms */
+	uint64_t errors;      /* COUNT_INDEX_ERRORS when it was looked at last */
+	uint64_t pause_until; /* clock_ms: no trial before */
+	pid_t trial;          /* a process that looks at it; 0: none */
+	bool damaged;         /* so it says */
+};
+
 struct master {
 	struct master_edition *current;
 	struct master_edition *next; /* its listeners are coming; NULL: none */
@@ -127,6 +137,7 @@ struct master {
 	pid_t tester;        /* tries the configuration out with the program to come; 0: none */
 	bool tester_failed;
 	char *program;       /* absolute; NULL: not known */
+	struct master_doubt doubt;
 };
 
 /* --- master_sockets.c ------------------------------------------------------------------------ */
@@ -190,6 +201,8 @@ uint64_t master_respawn_delay(unsigned failures);
 bool master_overdue(
     bool ready, uint64_t since_fork, uint64_t since_heartbeat, uint64_t heartbeat_timeout);
 
+/* In a child: user and groups for good, and no new privileges. Ends the process when that fails. */
+void master_become_user(const struct master_user *u);
 /* Each is one step of the loop, for all children. */
 void master_reap(struct master *m, uint64_t now);
 void master_respawn(struct master *m, uint64_t now);
@@ -228,6 +241,16 @@ struct master_edition *edition_new(struct conf *conf, unsigned debug, char **why
 void edition_free(struct master_edition **e);
 /* One step of the loop: begins, goes on with or ends a change of the configuration. */
 void master_reload(struct master *m, uint64_t now);
+
+/* --- master_doubt.c -------------------------------------------------------------------------- */
+
+/* A child was killed by the signal `sig` that nobody sent on purpose. */
+void master_note_crash(struct master *m, int sig, uint64_t now);
+/* The trial of the index has ended. */
+void master_tried(struct master *m, int status);
+/* One step of the loop: tries the index out when there is reason to doubt it. True: it is damaged, and all
+ * children were killed; when they are gone recovery is to begin again. */
+bool master_doubt(struct master *m, uint64_t now) __attribute__((warn_unused_result));
 
 /* --- master_upgrade.c ------------------------------------------------------------------------ */
 

@@ -1,0 +1,89 @@
+"""Damage that comes to an index while it is in use: it is found out, set aside and made again from the files."""
+import os
+import re
+import signal
+
+import pytest
+from client import KIB, Closed
+from harness import alive, noise, wait_until
+
+PAGE = os.sysconf("SC_PAGESIZE")
+FLAGS, UPPER = 10, 14  # in the head of a page (MDB_page in LMDB's mdb.c)
+LEAF = b"\2\0"
+
+
+@pytest.fixture
+def cache(new_cache, origin, tmp_path):
+    """Its children stumble over what LMDB finds: no findings of ours."""
+    quiet = {name: f"{os.environ.get(name, '')}:log_path={tmp_path / 'report'}"
+             for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS")}
+    return new_cache(origin, environment=quiet)
+
+
+def fill(cache, origin, count):
+    blobs = [origin.blob("team/app", noise(KIB + n, n)) for n in range(count)]
+    for blob in blobs:
+        cache.fetch(blob)
+    return blobs
+
+
+def change_leaves(cache, at, data):
+    """In place: it is mapped."""
+    with open(cache.data / "index" / "data.mdb", "r+b") as f:
+        for page in range(2 * PAGE, f.seek(0, os.SEEK_END), PAGE):
+            f.seek(page + FLAGS)
+            if f.read(2) == LEAF:
+                f.seek(page + at)
+                f.write(data)
+
+
+def pull_new(cache, origin):
+    """A layer that is new to the cache; it may break off."""
+    blob = origin.blob("team/app", noise(2 * KIB, os.urandom(4)))
+    try:
+        answer = cache.get(blob.target)
+    except (Closed, ConnectionError):
+        return
+    assert answer.status == 200
+    assert not answer.complete or answer.body == blob.data
+
+
+def until_recovered(cache, origin):
+    def done():
+        pull_new(cache, origin)
+        return re.search("all children end.*recovery: the index is complete", cache.log(), re.DOTALL)
+    wait_until(done, "the index is made again", 60)
+
+
+@pytest.mark.parametrize("at, data", [(UPPER, b"\xff\xff"), (FLAGS, b"\1\0")], ids=["it-kills", "it-fails"])
+def test_an_index_that_is_damaged_in_use_is_set_aside_and_made_again(cache, origin, at, data):
+    blobs = fill(cache, origin, 100)
+    before = cache.children()
+    change_leaves(cache, at, data)
+    until_recovered(cache, origin)
+    assert len(re.findall("the index is damaged: all children end", cache.log())) == 1
+    assert len(list((cache.data / "index").glob("damaged.*"))) == 1
+    assert not any(alive(pid) for pid in before)
+    origin.forget()
+    for blob in blobs:
+        cache.fetch(blob)
+        assert origin.fetches(blob) == []
+    cache.check_objects()
+    cache.stop()
+
+
+def test_children_that_die_of_something_else_leave_a_sound_index_alone(cache, origin):
+    blobs = fill(cache, origin, 10)
+    gc = cache.gc()
+    for _ in range(3):
+        victim = cache.listeners()[0]
+        os.kill(victim, signal.SIGSEGV)
+        cache.wait_replaced(victim)
+    cache.wait_log("children died again and again: looking whether the index is damaged")
+    cache.wait_log("no damage of the index is seen")
+    assert cache.gc() == gc and alive(gc)
+    assert "all children end" not in cache.log()
+    origin.forget()
+    for blob in blobs:
+        cache.fetch(blob)
+        assert origin.fetches(blob) == []
