@@ -33,6 +33,7 @@ index_env_failed(struct index *ix, const char *what, int rc)
 {
 	uint64_t now = clock_ms();
 
+	ix->failures++;
 	if (rc == ix->logged_rc && now - ix->logged_ms < LOG_AGAIN_MS)
 		return;
 	ix->logged_rc = rc;
@@ -263,6 +264,12 @@ index_env_close(struct index *ix)
 }
 
 /* --- upkeep ---------------------------------------------------------------------------------- */
+
+uint64_t
+index_failures(const struct index *ix)
+{
+	return ix->failures;
+}
 
 int
 index_reader_check(struct index *ix)

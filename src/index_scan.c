@@ -63,6 +63,16 @@ within(const struct index_walk *w, const MDB_val *key)
 	return is ? 0 : MDB_NOTFOUND;
 }
 
+/* In a damaged tree the next key may be one that the walk has seen: it would never end. */
+static bool
+goes_on(const struct index_walk *w, MDB_cursor *cursor, const MDB_val *key)
+{
+	MDB_val last = {w->last.len, (void *)(uintptr_t)w->last.bytes};
+
+	return last.mv_size == 0 ||
+	    mdb_cmp(mdb_cursor_txn(cursor), mdb_cursor_dbi(cursor), &last, key) < 0;
+}
+
 static int
 see_rows(struct index *ix, MDB_cursor *cursor, struct index_walk *w, index_row_fn *row, void *arg)
 {
@@ -70,6 +80,8 @@ see_rows(struct index *ix, MDB_cursor *cursor, struct index_walk *w, index_row_f
 	int rc = seek(w, cursor, &key, &value), seen = 0;
 
 	for (int i = 0; rc == 0 && seen == 0 && i < INDEX_BATCH && (rc = within(w, &key)) == 0; i++) {
+		if (!goes_on(w, cursor, &key))
+			return MDB_CORRUPTED;
 		seen = row(ix, mdb_cursor_txn(cursor), &key, &value, arg);
 		if (seen != 0 && seen != INDEX_ENOUGH)
 			return seen;

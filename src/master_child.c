@@ -203,6 +203,15 @@ log_death(const struct master *m, const struct master_child *c, int status)
 		log_info("%s, pid %d, has ended", c->role, (int)c->pid);
 }
 
+/* Not by a signal that somebody sends to end it. */
+static bool
+has_crashed(int status)
+{
+	int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+
+	return sig == SIGSEGV || sig == SIGBUS || sig == SIGABRT || sig == SIGFPE || sig == SIGILL;
+}
+
 static void
 child_died(struct master *m, struct master_child *c, int status, uint64_t now)
 {
@@ -211,8 +220,8 @@ child_died(struct master *m, struct master_child *c, int status, uint64_t now)
 
 	log_death(m, c, status);
 	count_death(m, c, status);
-	if (WIFSIGNALED(status) && !c->killed)
-		master_note_crash(m, WTERMSIG(status), now);
+	if (has_crashed(status) || (c->killed && !is_expected(m, c)))
+		master_note_crash(m, now);
 	c->failures = well ? 0 : c->failures + 1;
 	child_failed(m, c, now);
 }

@@ -25,12 +25,10 @@ enum {
 };
 
 void
-master_note_crash(struct master *m, int sig, uint64_t now)
+master_note_crash(struct master *m, uint64_t now)
 {
 	struct master_doubt *d = &m->doubt;
 
-	if (sig != SIGSEGV && sig != SIGBUS && sig != SIGABRT && sig != SIGFPE)
-		return;
 	if (d->crashes == 0 || now - d->first_crash > WITHIN_MS) {
 		d->crashes = 0;
 		d->first_crash = now;

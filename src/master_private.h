@@ -103,7 +103,7 @@ struct master_child {
 
 /* Whether the index is damaged. */
 struct master_doubt {
-	unsigned crashes;     /* of children, since first_crash */
+	unsigned crashes;     /* or silences of children, since first_crash */
 	uint64_t first_crash; /* clock_ms */
 	uint64_t errors;      /* COUNT_INDEX_ERRORS when it was looked at last */
 	uint64_t pause_until; /* clock_ms: no trial before */
@@ -244,8 +244,8 @@ void master_reload(struct master *m, uint64_t now);
 
 /* --- master_doubt.c -------------------------------------------------------------------------- */
 
-/* A child was killed by the signal `sig` that nobody sent on purpose. */
-void master_note_crash(struct master *m, int sig, uint64_t now);
+/* A child has crashed, or was killed because it was silent. */
+void master_note_crash(struct master *m, uint64_t now);
 /* The trial of the index has ended. */
 void master_tried(struct master *m, int status);
 /* One step of the loop: tries the index out when there is reason to doubt it. True: it is damaged, and all

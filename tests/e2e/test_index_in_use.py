@@ -8,8 +8,8 @@ from client import KIB, Closed
 from harness import alive, noise, wait_until
 
 PAGE = os.sysconf("SC_PAGESIZE")
-FLAGS, UPPER = 10, 14  # in the head of a page (MDB_page in LMDB's mdb.c)
-LEAF = b"\2\0"
+FLAGS, LOWER, UPPER, POINTERS = 10, 12, 14, 16  # in a page (MDB_page in LMDB's mdb.c)
+LEAF = 2
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def cache(new_cache, origin, tmp_path):
     """Its children stumble over what LMDB finds: no findings of ours."""
     quiet = {name: f"{os.environ.get(name, '')}:log_path={tmp_path / 'report'}"
              for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS")}
-    return new_cache(origin, environment=quiet)
+    return new_cache(origin, environment=quiet, gc={"interval": "1s"})
 
 
 def fill(cache, origin, count):
@@ -27,14 +27,42 @@ def fill(cache, origin, count):
     return blobs
 
 
-def change_leaves(cache, at, data):
+def get(page, at):
+    return int.from_bytes(page[at:at + 2], "little")
+
+
+def put(page, at, n):
+    page[at:at + 2] = n.to_bytes(2, "little")
+
+
+def lie_about_the_length(page):
+    """Who writes to the page dies."""
+    put(page, UPPER, 0xffff)
+
+
+def lie_about_the_kind(page):
+    """Nobody finds anything."""
+    put(page, FLAGS, 1)
+
+
+def exchange(page):
+    """Two records have changed their places: some are not found, a walk does not end."""
+    if get(page, LOWER) >= POINTERS + 4:
+        first = get(page, POINTERS)
+        put(page, POINTERS, get(page, POINTERS + 2))
+        put(page, POINTERS + 2, first)
+
+
+def change_leaves(cache, damage):
     """In place: it is mapped."""
     with open(cache.data / "index" / "data.mdb", "r+b") as f:
-        for page in range(2 * PAGE, f.seek(0, os.SEEK_END), PAGE):
-            f.seek(page + FLAGS)
-            if f.read(2) == LEAF:
-                f.seek(page + at)
-                f.write(data)
+        for at in range(2 * PAGE, f.seek(0, os.SEEK_END), PAGE):
+            f.seek(at)
+            page = bytearray(f.read(PAGE))
+            if get(page, FLAGS) == LEAF:
+                damage(page)
+                f.seek(at)
+                f.write(page)
 
 
 def pull_new(cache, origin):
@@ -55,11 +83,12 @@ def until_recovered(cache, origin):
     wait_until(done, "the index is made again", 60)
 
 
-@pytest.mark.parametrize("at, data", [(UPPER, b"\xff\xff"), (FLAGS, b"\1\0")], ids=["it-kills", "it-fails"])
-def test_an_index_that_is_damaged_in_use_is_set_aside_and_made_again(cache, origin, at, data):
+@pytest.mark.parametrize("damage", [lie_about_the_length, lie_about_the_kind, exchange],
+                         ids=lambda f: f.__name__)
+def test_an_index_that_is_damaged_in_use_is_set_aside_and_made_again(cache, origin, damage):
     blobs = fill(cache, origin, 100)
     before = cache.children()
-    change_leaves(cache, at, data)
+    change_leaves(cache, damage)
     until_recovered(cache, origin)
     assert len(re.findall("the index is damaged: all children end", cache.log())) == 1
     assert len(list((cache.data / "index").glob("damaged.*"))) == 1

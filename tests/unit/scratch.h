@@ -37,6 +37,8 @@ struct digest scratch_digest(unsigned n);
 /* A pause of up to `max_us` microseconds, to move processes against one another. */
 void scratch_jitter(unsigned max_us);
 
+/* How often to try: `n` times, or an eighth of that where UNIT_SLOW is set, because every step takes long. */
+unsigned scratch_rounds(unsigned n);
 /* In a child with a mount namespace of its own: mounts a tmpfs of `size` ("1m") on `folder`.
  * False: not allowed. */
 bool scratch_mount_tmpfs(const char *folder, const char *size);

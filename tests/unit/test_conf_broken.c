@@ -13,6 +13,7 @@
 #include "conf_error.h"
 #include "conf_trial.h"
 #include "conf_yaml.h"
+#include "scratch.h"
 #include "suites.h"
 #include "xalloc.h"
 
@@ -275,7 +276,7 @@ mutations_are_read_or_refused_and_the_parser_prints_nothing(void)
 	for (size_t f = 0; f < 2; f++) {
 		char *text = read_data(names[f]), *copy = xmalloc(strlen(text) + 16 * 64);
 
-		for (unsigned i = 0; i < 10000; i++) {
+		for (unsigned i = scratch_rounds(10000); i > 0; i--) {
 			size_t len = strlen(text);
 
 			memcpy(copy, text, len);

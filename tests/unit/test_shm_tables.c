@@ -292,7 +292,7 @@ snatch_the_probe(void *arg)
 static void
 only_one_process_tries_when_a_limit_ends(void)
 {
-	for (int round = 0; round < 50; round++) {
+	for (unsigned round = scratch_rounds(50); round > 0; round--) {
 		struct crowd *c = gather();
 		pid_t pids[WRITERS];
 		uint8_t k[BREAKER_KEY_BYTES];
@@ -438,7 +438,7 @@ fail_and_probe(void *arg)
 static void
 one_process_finds_it_down_and_one_probes(void)
 {
-	for (int round = 0; round < 50; round++) {
+	for (unsigned round = scratch_rounds(50); round > 0; round--) {
 		struct crowd *c = gather();
 		pid_t pids[WRITERS];
 
