@@ -139,8 +139,7 @@ lead_abort(struct fill *f, enum fill_end end)
 	}
 	if (f->has_lease) {
 		store_remove_part(fs->c.store, &f->digest, f->lease.id);
-		if (lease_drop(fs->c.index, &f->digest, f->lease.id) == INDEX_ERROR)
-			shm_count(fs->c.shm, fs->c.owner.listener, COUNT_INDEX_ERRORS, 1);
+		(void)lease_drop(fs->c.index, &f->digest, f->lease.id);
 	}
 	end_lead(f, FILL_FAILED, end);
 }
@@ -170,9 +169,8 @@ note_proof(struct fill *f)
 {
 	struct fills *fs = f->fills;
 
-	if (f->source.unproven != NULL && !f->inherited &&
-	    index_put_proof(fs->c.index, f->source.unproven, &f->digest) == INDEX_ERROR)
-		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_INDEX_ERRORS, 1);
+	if (f->source.unproven != NULL && !f->inherited)
+		(void)index_put_proof(fs->c.index, f->source.unproven, &f->digest);
 }
 
 static void
@@ -197,10 +195,9 @@ publish(struct fill *f, bool rename_part)
 		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_STORE_ERRORS, 1);
 		store_remove_part(fs->c.store, &f->digest, f->lease.id);
 		space_becomes_none(f, disk);
-		if (lease_drop(fs->c.index, &f->digest, f->lease.id) == INDEX_ERROR)
-			shm_count(fs->c.shm, fs->c.owner.listener, COUNT_INDEX_ERRORS, 1);
-	} else if (lease_publish(fs->c.index, &f->digest, f->lease.id, &o) == INDEX_ERROR) {
-		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_INDEX_ERRORS, 1);
+		(void)lease_drop(fs->c.index, &f->digest, f->lease.id);
+	} else {
+		(void)lease_publish(fs->c.index, &f->digest, f->lease.id, &o);
 	}
 	end_lead(f, FILL_DONE, FILL_END_DONE);
 }
@@ -469,7 +466,6 @@ try_to_lead(struct fill *f)
 		end_lead(f, FILL_DONE, FILL_END_AGAIN);
 		break;
 	case LEASE_ERROR:
-		shm_count(fs->c.shm, fs->c.owner.listener, COUNT_INDEX_ERRORS, 1);
 		end_lead(f, FILL_FAILED, FILL_END_UNCACHED);
 		break;
 	}

@@ -43,16 +43,6 @@ check_readers(struct gc *g)
 		log_info("freed the index reader slots of %d dead processes", freed);
 }
 
-/* A listener counts its own, request by request. */
-static void
-count_failures(struct gc *g)
-{
-	uint64_t failures = index_failures(g->ix);
-
-	shm_count(g->start->shm, g->start->number, COUNT_INDEX_ERRORS, failures - g->index_failures);
-	g->index_failures = failures;
-}
-
 static uint64_t
 sync_index(struct gc *g)
 {
@@ -60,7 +50,7 @@ sync_index(struct gc *g)
 		check_readers(g);
 	if (index_sync(g->ix) != INDEX_OK)
 		log_debug("the index was not synced");
-	count_failures(g);
+	shm_count(g->start->shm, g->start->number, COUNT_INDEX_ERRORS, index_take_failures(g->ix));
 	return SYNC_MS;
 }
 

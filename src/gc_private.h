@@ -104,7 +104,6 @@ struct gc {
 	struct child *child;
 	struct store *store; /* NULL: cannot be opened */
 	struct index *ix;    /* NULL: nothing is cached; tried again every GC_CHECK_MS */
-	uint64_t index_failures; /* that were counted */
 	bool first;          /* no listener lives: the index may be dropped, all leases are dead */
 	struct gc_timer timers[GC_MAX_JOBS];
 	struct event *end;   /* waits for the last listener to go */

@@ -146,8 +146,8 @@ enum index_result index_get_stats(struct index *ix, struct index_stats *s);
 
 /* Flushes to disk; blocks for tens of milliseconds: the gc child only. */
 enum index_result index_sync(struct index *ix);
-/* How many calls have ended with INDEX_ERROR since it was opened, those that return something else too. */
-uint64_t index_failures(const struct index *ix);
+/* How many transactions have failed since this was asked last, whatever was made of it: for COUNT_INDEX_ERRORS. */
+uint64_t index_take_failures(struct index *ix);
 /* Frees the reader slots of dead processes. Returns how many. */
 int index_reader_check(struct index *ix);
 

@@ -266,9 +266,12 @@ index_env_close(struct index *ix)
 /* --- upkeep ---------------------------------------------------------------------------------- */
 
 uint64_t
-index_failures(const struct index *ix)
+index_take_failures(struct index *ix)
 {
-	return ix->failures;
+	uint64_t n = ix->failures;
+
+	ix->failures = 0;
+	return n;
 }
 
 int

@@ -23,7 +23,7 @@ struct index {
 	struct index_usage *usage; /* NULL: could not be opened */
 	bool broken;               /* the map was lost: every call fails */
 	bool odd_seen;             /* a record that could not be decoded was logged */
-	uint64_t failures;         /* of transactions, since it was opened */
+	uint64_t failures;         /* of transactions, not yet taken */
 	int logged_rc;             /* the last failure that was logged … */
 	uint64_t logged_ms;        /* … and when (clock_ms) */
 };

@@ -86,6 +86,14 @@ open_store(struct listener *l)
 }
 
 static void
+count_index_failures(struct listener *l)
+{
+	if (l->services.index != NULL)
+		shm_count(l->start->shm, l->start->number, COUNT_INDEX_ERRORS,
+		    index_take_failures(l->services.index));
+}
+
+static void
 on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *l = arg;
@@ -94,6 +102,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	l->ticks++;
 	log_flush();
+	count_index_failures(l);
 	listener_measure(l->start, &l->services);
 	requests_admit(&l->services);
 	door_tick(l->door);
@@ -320,6 +329,7 @@ take_down(struct listener *l)
 	free(l->sets);
 	secret_free(&l->services.secret);
 	upstream_free(&l->services.upstream);
+	count_index_failures(l);
 	index_close(&l->services.index);
 	store_close(&l->services.store);
 	route_table_free(&l->routes);

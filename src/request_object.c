@@ -83,8 +83,7 @@ drop_record(struct request *req, const char *why)
 	char text[DIGEST_STR_SIZE];
 
 	log_warn("index: %s: %s: record dropped", digest_str(&req->digest, text), why);
-	if (index_delete_object(req->s->index, &req->digest) == INDEX_ERROR)
-		count(req, COUNT_INDEX_ERRORS);
+	(void)index_delete_object(req->s->index, &req->digest);
 }
 
 void
@@ -210,8 +209,6 @@ step_lookup(struct request *req)
 			return not_here(req, REQUEST_UNCACHED);
 		break;
 	case INDEX_ERROR:
-		count(req, COUNT_INDEX_ERRORS);
-		break;
 	case INDEX_MISS:
 		break;
 	}
@@ -223,10 +220,9 @@ step_lookup(struct request *req)
 static void
 note_name(struct request *req)
 {
-	if (req->s->index != NULL &&
-	    index_put_name(req->s->index, req->route.upstream, req->route.repository,
-		req->route.reference, &req->digest, clock_wall()) == INDEX_ERROR)
-		count(req, COUNT_INDEX_ERRORS);
+	if (req->s->index != NULL)
+		(void)index_put_name(req->s->index, req->route.upstream, req->route.repository,
+		    req->route.reference, &req->digest, clock_wall());
 }
 
 static void

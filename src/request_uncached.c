@@ -138,9 +138,8 @@ digest_right(struct uncached *u)
 static void
 note_proof(struct request *req)
 {
-	if (req->s->index != NULL && !req->route.trusted &&
-	    index_put_proof(req->s->index, req->route.upstream, &req->digest) == INDEX_ERROR)
-		shm_count(req->s->shm, req->s->listener, COUNT_INDEX_ERRORS, 1);
+	if (req->s->index != NULL && !req->route.trusted)
+		(void)index_put_proof(req->s->index, req->route.upstream, &req->digest);
 }
 
 static void
