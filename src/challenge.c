@@ -117,15 +117,6 @@ challenge_read(struct challenge *c, const char *value, struct arena *arena)
 
 /* --- realms ----------------------------------------------------------------------------------- */
 
-static bool
-is_printable(const char *s)
-{
-	for (; *s != '\0'; s++)
-		if ((unsigned char)*s <= ' ' || (unsigned char)*s > '~')
-			return false;
-	return true;
-}
-
 bool
 realm_parse(const char *url, struct arena *arena, struct realm *out)
 {
@@ -139,7 +130,7 @@ realm_parse(const char *url, struct arena *arena, struct realm *out)
 	else
 		return false;
 	url += strlen(out->scheme) + 3;
-	if (!is_printable(url) || strchr(url, '#') != NULL)
+	if (!route_is_printable(url) || strchr(url, '#') != NULL)
 		return false;
 	n = strcspn(url, "/?");
 	host = arena_strndup(arena, url, n);

@@ -345,6 +345,15 @@ on_input(struct conn *c)
 		exchange_input(req);
 }
 
+void
+request_turn(struct request *req)
+{
+	struct conn *c = req->conn; /* it may close, and free the request */
+
+	if (conn_flush(c))
+		request_drive(c);
+}
+
 static void
 on_gone(struct conn *c, const char *reason)
 {

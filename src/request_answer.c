@@ -48,6 +48,17 @@ count_outcome(struct request *req, int status)
 }
 
 enum step
+request_end_json(struct request *req, struct buf *out, const char *body)
+{
+	http_field(out, "Content-Type", "application/json");
+	http_field_u64(out, "Content-Length", strlen(body));
+	http_end(out);
+	if (req->head.method != HTTP_HEAD)
+		buf_append(out, body, strlen(body));
+	return STEP_DONE;
+}
+
+enum step
 request_fail(struct request *req, int status, const char *code, const char *fmt, ...)
 {
 	char message[512];
@@ -73,12 +84,7 @@ request_fail(struct request *req, int status, const char *code, const char *fmt,
 		request_challenge(req, out);
 	if (status == 405)
 		http_field(out, "Allow", "GET, HEAD");
-	http_field(out, "Content-Type", "application/json");
-	http_field_u64(out, "Content-Length", strlen(body));
-	http_end(out);
-	if (req->head.method != HTTP_HEAD)
-		buf_append(out, body, strlen(body));
-	return STEP_DONE;
+	return request_end_json(req, out, body);
 }
 
 /* --- relaying --------------------------------------------------------------------------------- */

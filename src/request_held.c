@@ -29,12 +29,7 @@ answer_ping(struct request *req)
 	struct buf *out = request_begin(req, 200);
 
 	req->outcome = "ping";
-	http_field(out, "Content-Type", "application/json");
-	http_field_u64(out, "Content-Length", 2);
-	http_end(out);
-	if (req->head.method != HTTP_HEAD)
-		buf_append(out, "{}", 2);
-	return STEP_DONE;
+	return request_end_json(req, out, "{}");
 }
 
 /* A credential that the cache holds is for reading repositories: not for pushing, nor for whatever else

@@ -131,10 +131,5 @@ request_own_ping(struct request *req)
 	out = request_begin(req, known ? 200 : 401);
 	if (!known)
 		write_challenge(req, out, NULL, NULL);
-	http_field(out, "Content-Type", "application/json");
-	http_field_u64(out, "Content-Length", strlen(body));
-	http_end(out);
-	if (req->head.method != HTTP_HEAD)
-		buf_append(out, body, strlen(body));
-	return STEP_DONE;
+	return request_end_json(req, out, body);
 }

@@ -215,11 +215,9 @@ on_data(void *arg, const void *data, size_t n)
 static void
 on_turn(void *arg)
 {
-	struct pass *p = arg;
-	struct conn *c = p->req->conn;
+	const struct pass *p = arg;
 
-	if (conn_flush(c))
-		request_drive(c);
+	request_turn(p->req);
 }
 
 static void

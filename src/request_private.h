@@ -125,6 +125,8 @@ void request_goto(struct request *req, enum request_state state);
 /* Runs the steps of the connection's request, and of those that follow it. Every callback ends
  * with it. */
 void request_drive(struct conn *c);
+/* struct upstream_ops' turn: what has come is sent, and `req` goes on. */
+void request_turn(struct request *req);
 
 /* request_log.c */
 /* The client's X-Request-Id when it is plain, else one that is made: in the arena. */
@@ -228,6 +230,8 @@ void ranged_free(struct ranged **r);
 /* request_answer.c */
 /* Begins an answer: status line, connection, the API version. */
 struct buf *request_begin(struct request *req, int status);
+/* Ends the head of an answer of the cache's own, and gives it this body of JSON. Returns STEP_DONE. */
+enum step request_end_json(struct request *req, struct buf *out, const char *body);
 /* The one way to fail: an OCI error body, or, when the head was sent, a connection cut short.
  * Returns STEP_DONE. */
 enum step request_fail(struct request *req, int status, const char *code, const char *fmt, ...)

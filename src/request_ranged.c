@@ -335,11 +335,9 @@ on_data(void *arg, const void *p, size_t n)
 static void
 on_turn(void *arg)
 {
-	struct ranged *r = arg;
-	struct conn *c = r->req->conn;
+	const struct ranged *r = arg;
 
-	if (conn_flush(c))
-		request_drive(c);
+	request_turn(r->req);
 }
 
 /* --- the end of a transfer ------------------------------------------------------------------- */

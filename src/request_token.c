@@ -86,11 +86,8 @@ answer(struct exchange *x, int status, const char *body)
 
 	if (status == 401)
 		ask_for_password(out);
-	http_field(out, "Content-Type", "application/json");
 	http_field(out, "Cache-Control", "no-store");
-	http_field_u64(out, "Content-Length", strlen(body));
-	http_end(out);
-	buf_append(out, body, strlen(body));
+	(void)request_end_json(x->req, out, body);
 	return ended(x);
 }
 

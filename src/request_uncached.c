@@ -260,11 +260,9 @@ on_data(void *arg, const void *p, size_t n)
 static void
 on_turn(void *arg)
 {
-	struct uncached *u = arg;
-	struct conn *c = u->req->conn;
+	const struct uncached *u = arg;
 
-	if (conn_flush(c))
-		request_drive(c);
+	request_turn(u->req);
 }
 
 static bool

@@ -28,15 +28,6 @@ is_control(unsigned char c)
 	return c < 0x20 || c == 0x7f;
 }
 
-static bool
-is_printable(const char *s)
-{
-	for (; *s != '\0'; s++)
-		if ((unsigned char)*s <= ' ' || (unsigned char)*s > '~')
-			return false;
-	return true;
-}
-
 /* --- dangerous paths -------------------------------------------------------------------------- */
 
 /* ".." as any server between here and the object may read it: encoded, or between backslashes;
@@ -254,7 +245,7 @@ read_target(const char *target, bool reading, struct arena *arena, struct route 
 	struct parts s = {.kind = ROUTE_PASS};
 	enum route_result r = ROUTE_OK;
 
-	if (*target != '/' || !is_printable(target))
+	if (*target != '/' || !route_is_printable(target))
 		return ROUTE_BAD_PATH;
 	if (piece_is(path, "/v2"))
 		path = (struct piece){"/v2/", 4};
@@ -323,7 +314,7 @@ route_request(const struct route_table *t, const struct route_question *q, struc
 	    .kind = ROUTE_PASS, .repository = "", .reference = "", .mount = "", .prefix = "", .ns = ""};
 	if (chosen == ROUTE_BAD_HOST || (chosen != ROUTE_OK && cs == NULL))
 		return chosen;
-	if (*q->target != '/' || !is_printable(q->target))
+	if (*q->target != '/' || !route_is_printable(q->target))
 		return ROUTE_BAD_PATH;
 	if (cs != NULL)
 		r = carriers_read(cs, q, chosen == ROUTE_OK ? &choice : NULL, arena, out, &carried);

@@ -165,3 +165,12 @@ route_is_host(const char *s, size_t n)
 		return false;
 	return *s == '[' ? is_ipv6(s, colon) : is_dns_name(s, colon);
 }
+
+bool
+route_is_printable(const char *s)
+{
+	for (; *s != '\0'; s++)
+		if ((unsigned char)*s <= ' ' || (unsigned char)*s > '~')
+			return false;
+	return true;
+}

@@ -17,6 +17,8 @@ bool route_is_name(const char *s, size_t n);
 bool route_is_tag(const char *s, size_t n);
 /* host[:port], lower-case: a DNS name, an IPv4 address or [IPv6]. */
 bool route_is_host(const char *s, size_t n);
+/* Printable ASCII without spaces, as targets and URLs have to be. */
+bool route_is_printable(const char *s);
 /* The place of the colon before a host's port, or `n` when there is none. */
 size_t route_port_at(const char *s, size_t n);
 

@@ -433,7 +433,7 @@ read_parts(DIR *dir, store_part_fn *each, void *arg)
 	int count = 0;
 
 	while (errno = 0, (e = readdir(dir)) != NULL) {
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+		if (store_is_dots(e->d_name))
 			continue;
 		call_part(e->d_name, each, arg);
 		count++;
@@ -466,7 +466,7 @@ store_each_part(struct store *s, store_part_fn *each, void *arg)
 bool
 store_remove_part_file(struct store *s, const char *name)
 {
-	if (strchr(name, '/') != NULL || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+	if (strchr(name, '/') != NULL || store_is_dots(name)) {
 		errno = EINVAL;
 		return false;
 	}

@@ -1,6 +1,9 @@
-/* What store.c and store_state.c share: the descriptors of the folders. */
+/* What the store*.c files share: the descriptors of the folders, and which entries are none of theirs. */
 #ifndef STORE_PRIVATE_H
 #define STORE_PRIVATE_H
+
+#include <stdbool.h>
+#include <string.h>
 
 #include "digest.h"
 #include "store.h"
@@ -15,5 +18,12 @@ struct store {
 	int parts;
 	int index;
 };
+
+/* The folder itself, or the one above it? */
+static inline bool
+store_is_dots(const char *name)
+{
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
 
 #endif

@@ -117,12 +117,6 @@ belongs(const struct store_folder *f, const struct stat *st, const char *name, s
 	return false;
 }
 
-static bool
-is_dots(const char *name)
-{
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
 bool
 store_folder_next(struct store_folder *f, struct store_entry *e)
 {
@@ -130,7 +124,7 @@ store_folder_next(struct store_folder *f, struct store_entry *e)
 	struct stat st;
 
 	while (errno = 0, (d = readdir(f->dir)) != NULL) {
-		if (is_dots(d->d_name) ||
+		if (store_is_dots(d->d_name) ||
 		    fstatat(dirfd(f->dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
 			continue;
 		memset(&e->digest, 0, sizeof(e->digest));
@@ -157,7 +151,7 @@ remove_all(DIR *dir, dev_t device, unsigned depth, unsigned *budget)
 	struct dirent *d;
 
 	while (errno = 0, (d = readdir(dir)) != NULL)
-		if (!is_dots(d->d_name) &&
+		if (!store_is_dots(d->d_name) &&
 		    !remove_entry(dirfd(dir), d->d_name, device, depth, budget))
 			return false;
 	return errno == 0;

@@ -153,12 +153,6 @@ look(struct store_walk *w, const char *name, struct store_found *found)
 	return true;
 }
 
-static bool
-is_dots(const char *name)
-{
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
 bool
 store_walk_next(struct store_walk *w, struct store_found *found)
 {
@@ -172,7 +166,7 @@ store_walk_next(struct store_walk *w, struct store_found *found)
 			log_warn("store: cannot read a folder of objects: %m");
 		if (e == NULL)
 			leave(w);
-		else if (!is_dots(e->d_name) && !descend(w, e->d_name) && look(w, e->d_name, found))
+		else if (!store_is_dots(e->d_name) && !descend(w, e->d_name) && look(w, e->d_name, found))
 			return true;
 	}
 	return false;
