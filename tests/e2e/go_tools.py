@@ -38,9 +38,7 @@ def large_tool(name):
             pytest.skip(f"{name} is not built: REGISTRY_CACHE_TOOLS=all does that, in minutes")
         if not shutil.which("go"):
             pytest.skip(f"{name}: there is no Go to build it")
-        problem = build_in_sources(folder, module, version, name)
-        if problem:
-            pytest.skip(f"{name}: {problem}")
+        return required(name, (build_in_sources(folder, module, version, name), folder / name))
     return folder / name
 
 
@@ -59,7 +57,11 @@ def build_in_sources(folder, module, version, name):
 
 def tool(name):
     """The program's path; skips the test, saying why, where it cannot be built."""
-    problem, path = built(name)
+    return required(name, built(name))
+
+
+def required(name, found):
+    problem, path = found
     if problem:
         pytest.skip(f"{name}: {problem}")
     return path
@@ -75,10 +77,7 @@ def built(name):
 
 def program(name):
     """One of our own, from the folder of its name here; its modules come from the proxy. Skips likewise."""
-    problem, path = built_here(name)
-    if problem:
-        pytest.skip(f"{name}: {problem}")
-    return path
+    return required(name, built_here(name))
 
 
 @functools.cache

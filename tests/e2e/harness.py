@@ -12,6 +12,7 @@ import pwd
 import random
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -20,7 +21,7 @@ import sys
 import threading
 import time
 
-from client import KIB, MIB, PATIENCE, SLOW, Body, Closed, Connection
+from client import KIB, PATIENCE, SLOW, Body, Closed, Connection
 
 HERE = pathlib.Path(__file__).resolve().parent
 BINARY = os.environ.get("REGISTRY_CACHE") or str(HERE.parent.parent / "src" / "registry-cache")
@@ -48,6 +49,15 @@ def noise(size, seed=0):
     return Body(random.Random(seed).randbytes(size))
 
 
+def flip(path, at):
+    """One bit of this byte rots."""
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 1 << at % 8]))
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -69,6 +79,23 @@ def give(folder, user):
 
 
 # --- the cache ---------------------------------------------------------------------------------
+
+
+def put_file(path, text, mode):
+    """A file that the cache may read, whoever it runs as; it is there at once with all that is in it."""
+    new = path.with_name("new")
+    new.touch(mode)
+    new.write_text(text)
+    new.chmod(mode)
+    if UNPRIVILEGED:
+        shutil.chown(new, UNPRIVILEGED)
+    new.rename(path)
+    return path
+
+
+def is_sanitized():
+    """Was the program built with AddressSanitizer?"""
+    return b"__asan_init" in pathlib.Path(BINARY).read_bytes()
 
 
 def yaml(value, indent=0):

@@ -3,7 +3,6 @@ import concurrent.futures
 import http.client
 import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -11,7 +10,7 @@ import time
 
 import pytest
 from client import Closed, Connection
-from harness import BINARY, UNPRIVILEGED, noise, wait_until, yaml
+from harness import BINARY, noise, put_file, wait_until, yaml
 from script import basic
 from test_reload import hup
 
@@ -46,13 +45,7 @@ def sha512(user, password):
 
 
 def write_users(path, *lines, mode=0o640):
-    new = path.with_name("new")
-    new.write_text("# who may pull\n\n" + "".join(f"{line}\n" for line in lines))
-    new.chmod(mode)
-    if UNPRIVILEGED:
-        shutil.chown(new, UNPRIVILEGED)
-    new.rename(path)
-    return path
+    return put_file(path, "# who may pull\n\n" + "".join(f"{line}\n" for line in lines), mode)
 
 
 @pytest.fixture

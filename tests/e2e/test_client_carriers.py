@@ -8,9 +8,10 @@ import pytest
 from clients import KINDS, OPEN, REPOSITORY, USERS, cold_then_hot, login
 from daemons import Buildkitd
 from go_tools import large_tool, tool
-from registry import USER, skopeo
-from test_clients import (PRIVATE, check_layout, containerd, dockerd, machine, need, run, short_path,
-                          storage_pull, trust, user_for)
+from registry import USER
+from test_clients import (PRIVATE, containerd, containerd_pull, containers_mirror, crane_pull, docker_pull,
+                          dockerd, machine, need, oras_copy, refused_when_hot, run, short_path,
+                          skopeo_pull, storage_pull, trust, user_for)
 
 pytestmark = pytest.mark.skipif(not (shutil.which("docker-registry") and shutil.which("skopeo")),
                                 reason="docker-registry and skopeo are needed")
@@ -40,27 +41,14 @@ def host_of(cache):
 
 
 def prefix_mirror(machine, site, cache, kind):
-    """registries.conf as the README has it; what the mirror's credentials are kept under."""
-    location = f"{host_of(cache)}/{kind}.test"
-    machine.write("containers/registries.conf",
-                  f'[[registry]]\nprefix = "{kind}.test"\nlocation = "{kind}.test"\n'
-                  f'[[registry.mirror]]\nlocation = "{location}"\n')
-    trust(machine, site, "containers", host_of(cache))
-    return location
+    return containers_mirror(machine, site, kind, f"{host_of(cache)}/{kind}.test")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_skopeo_pulls_by_a_mirror_with_a_prefix(machine, site, cache, tmp_path, kind):
     location = prefix_mirror(machine, site, cache, kind)
     (tmp_path / "auth").write_text(login(user_for(kind), location))
-
-    def pull(name):
-        skopeo("copy", "--preserve-digests", "--authfile", str(tmp_path / "auth"),
-               f"docker://{kind}.test/{REPOSITORY}:{site.image.tag}", f"dir:{tmp_path / name}",
-               wrap=machine.enter)
-        site.image.check_copy(tmp_path / name)
-
-    cold_then_hot(cache, site.registries[kind], site.image, pull)
+    cold_then_hot(cache, site.registries[kind], site.image, skopeo_pull(machine, site, tmp_path, kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,15 +67,9 @@ def test_podman_and_buildah_pull_by_a_mirror_with_a_prefix(machine, site, cache,
 @pytest.mark.parametrize("user", ["", "alice:guess", "bob:builder"])
 def test_who_may_not_gets_nothing_of_a_hot_image_by_prefix(machine, site, cache, tmp_path, kind, user):
     location = prefix_mirror(machine, site, cache, kind)
-    (tmp_path / "auth").write_text(login(USER, location))
-    args = [f"docker://{location}/{REPOSITORY}:{site.image.tag}", f"dir:{tmp_path / 'copy'}"]
-    skopeo("copy", "--authfile", str(tmp_path / "auth"), *args, wrap=machine.enter)
-    shutil.rmtree(tmp_path / "copy")
-    (tmp_path / "auth").write_text(login(user, location))
-    done = skopeo("copy", "--authfile", str(tmp_path / "auth"), *args, wrap=machine.enter, ok=False)
-    assert any(w in done.stderr for w in ("unauthorized", "authentication required", "denied",
-                                          "invalid username/password")), done.stderr
-    assert not list((tmp_path / "copy").glob("[0-9a-f]*"))
+    complaint = refused_when_hot(machine, site, tmp_path, location, user)
+    assert any(w in complaint for w in ("unauthorized", "authentication required", "denied",
+                                        "invalid username/password")), complaint
 
 
 @pytest.mark.parametrize("kind", PRIVATE)
@@ -122,12 +104,7 @@ def test_containerd_pulls_by_hosts_toml(machine, site, cache, containerd, kind, 
                   f'  capabilities = ["pull", "resolve"]\n  ca = "{site.pki.ca}"\n'
                   f'  dial_timeout = "1s"\n{option}{header.format(url=url, name=name)}')
 
-    def pull(_):
-        reference = f"{name}/{REPOSITORY}:{site.image.tag}"
-        containerd.pull(reference, user_for(kind))
-        containerd.check_and_remove(reference, site.image)
-
-    cold_then_hot(cache, site.registries[kind], site.image, pull)
+    cold_then_hot(cache, site.registries[kind], site.image, containerd_pull(containerd, site, kind))
 
 
 def test_containerd_has_one_file_for_all_registries(machine, site, cache, containerd):
@@ -145,15 +122,6 @@ def test_containerd_has_one_file_for_all_registries(machine, site, cache, contai
 
 
 # --- Docker Engine -----------------------------------------------------------------------------
-
-
-def docker_pull(dockerd, site, reference):
-    def pull(_):
-        dockerd.run("pull", "--quiet", reference)
-        inspect = ("image", "inspect", "--format", "{{index .RepoDigests 0}}")
-        assert dockerd.run(*inspect, reference).endswith(site.image.manifest)
-        dockerd.run("image", "rm", reference)
-    return pull
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -240,30 +208,16 @@ def test_kaniko_pulls_by_a_registry_map(machine, site, cache, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_crane_pulls_by_a_prefix(machine, site, cache, tmp_path, kind):
-    crane, host = tool("crane"), host_of(cache)
-    (tmp_path / "config.json").write_text(login(user_for(kind), host))
-
-    def pull(name):
-        run(machine, crane, "pull", "--format=oci",
-            f"{host}/{kind}.test/{REPOSITORY}:{site.image.tag}", tmp_path / name,
-            DOCKER_CONFIG=tmp_path, SSL_CERT_FILE=site.pki.ca)
-        check_layout(tmp_path / name, site.image)
-
-    cold_then_hot(cache, site.registries[kind], site.image, pull)
+    (tmp_path / "config.json").write_text(login(user_for(kind), host_of(cache)))
+    cold_then_hot(cache, site.registries[kind], site.image,
+                  crane_pull(machine, site, tmp_path, f"{host_of(cache)}/{kind}.test/{REPOSITORY}"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_oras_copies_by_a_prefix(machine, site, cache, tmp_path, kind):
-    oras, host = tool("oras"), host_of(cache)
-    (tmp_path / "config.json").write_text(login(user_for(kind), host))
-
-    def pull(name):
-        run(machine, oras, "copy", "--from-ca-file", site.pki.ca, "--from-registry-config",
-            tmp_path / "config.json", f"{host}/{kind}.test/{REPOSITORY}:{site.image.tag}",
-            "--to-oci-layout", f"{tmp_path / name}:v1")
-        check_layout(tmp_path / name, site.image)
-
-    cold_then_hot(cache, site.registries[kind], site.image, pull)
+    (tmp_path / "config.json").write_text(login(user_for(kind), host_of(cache)))
+    cold_then_hot(cache, site.registries[kind], site.image,
+                  oras_copy(machine, site, tmp_path, f"{host_of(cache)}/{kind}.test/{REPOSITORY}"))
 
 
 @pytest.mark.parametrize("kind", [OPEN, USERS])

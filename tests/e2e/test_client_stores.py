@@ -7,8 +7,8 @@ import pytest
 from clients import KINDS, OPEN, REPOSITORY, cold_then_hot, login
 from daemons import Crio, Dockerd
 from go_tools import large_tool
-from test_client_carriers import docker_pull, host_of, new_machine_cache, prefix_mirror
-from test_clients import containerd, containers_mirror, machine, need, trust, user_for
+from test_client_carriers import host_of, new_machine_cache, prefix_mirror
+from test_clients import containerd, docker_pull, host_mirror, machine, need, trust, user_for
 
 pytestmark = pytest.mark.skipif(not (shutil.which("docker-registry") and shutil.which("skopeo")),
                                 reason="docker-registry and skopeo are needed")
@@ -68,7 +68,7 @@ def test_crio_pulls_by_its_mirror(machine, site, new_machine_cache, new_daemon, 
     need("crio", "crictl", "conmon", "runc")
     if way == "Host":
         cache = new_machine_cache(**site.rules())
-        location = containers_mirror(machine, site, cache, kind)
+        location = host_mirror(machine, site, cache, kind)
     else:
         cache = new_machine_cache(**site.by_name())
         location = prefix_mirror(machine, site, cache, kind)

@@ -56,42 +56,55 @@ def trust(machine, site, folder, host):
 # --- podman, buildah, skopeo -------------------------------------------------------------------
 
 
-def containers_mirror(machine, site, cache, kind, location=None):
-    """registries.conf as the README has it."""
-    host = f"{kind}.cache.test:{cache.port}"
+def containers_mirror(machine, site, kind, location):
+    """registries.conf as the README has it; what the mirror's credentials are kept under."""
     machine.write("containers/registries.conf",
                   f'[[registry]]\nprefix = "{kind}.test"\nlocation = "{kind}.test"\n'
-                  f'[[registry.mirror]]\nlocation = "{location or host}"\n')
-    trust(machine, site, "containers", (location or host).partition("/")[0])
-    return host
+                  f'[[registry.mirror]]\nlocation = "{location}"\n')
+    trust(machine, site, "containers", location.partition("/")[0])
+    return location
+
+
+def host_mirror(machine, site, cache, kind):
+    return containers_mirror(machine, site, kind, f"{kind}.cache.test:{cache.port}")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_skopeo_pulls_by_its_mirror(machine, site, cache, tmp_path, kind):
-    host = containers_mirror(machine, site, cache, kind)
+    host = host_mirror(machine, site, cache, kind)
     (tmp_path / "auth").write_text(login(user_for(kind), host))
 
-    def pull(name):
-        skopeo("copy", "--preserve-digests", "--authfile", str(tmp_path / "auth"),
-               f"docker://{kind}.test/{REPOSITORY}:{site.image.tag}", f"dir:{tmp_path / name}",
-               wrap=machine.enter)
-        site.image.check_copy(tmp_path / name)
+    cold_then_hot(cache, site.registries[kind], site.image, skopeo_pull(machine, site, tmp_path, kind))
 
-    cold_then_hot(cache, site.registries[kind], site.image, pull)
+
+def skopeo_pull(machine, site, folder, kind):
+    """By whatever mirror the machine has."""
+    def pull(name):
+        skopeo("copy", "--preserve-digests", "--authfile", str(folder / "auth"),
+               f"docker://{kind}.test/{REPOSITORY}:{site.image.tag}", f"dir:{folder / name}",
+               wrap=machine.enter)
+        site.image.check_copy(folder / name)
+    return pull
 
 
 @pytest.mark.parametrize("kind", PRIVATE)
 @pytest.mark.parametrize("user", ["", "alice:guess", "bob:builder"])
 def test_who_may_not_gets_nothing_of_a_hot_image(machine, site, cache, tmp_path, kind, user):
-    host = containers_mirror(machine, site, cache, kind)
-    (tmp_path / "auth").write_text(login(USER, host))
-    args = [f"docker://{host}/{REPOSITORY}:{site.image.tag}", f"dir:{tmp_path / 'copy'}"]
-    skopeo("copy", "--authfile", str(tmp_path / "auth"), *args, wrap=machine.enter)
-    shutil.rmtree(tmp_path / "copy")
-    (tmp_path / "auth").write_text(login(user, host))
-    done = skopeo("copy", "--authfile", str(tmp_path / "auth"), *args, wrap=machine.enter, ok=False)
-    assert any(w in done.stderr for w in ("unauthorized", "authentication required", "denied"))
-    assert not list((tmp_path / "copy").glob("[0-9a-f]*"))
+    host = host_mirror(machine, site, cache, kind)
+    complaint = refused_when_hot(machine, site, tmp_path, host, user)
+    assert any(w in complaint for w in ("unauthorized", "authentication required", "denied"))
+
+
+def refused_when_hot(machine, site, folder, location, user):
+    """One who may makes the image hot; what skopeo says to `user`, who may not and gets nothing."""
+    args = [f"docker://{location}/{REPOSITORY}:{site.image.tag}", f"dir:{folder / 'copy'}"]
+    (folder / "auth").write_text(login(USER, location))
+    skopeo("copy", "--authfile", str(folder / "auth"), *args, wrap=machine.enter)
+    shutil.rmtree(folder / "copy")
+    (folder / "auth").write_text(login(user, location))
+    done = skopeo("copy", "--authfile", str(folder / "auth"), *args, wrap=machine.enter, ok=False)
+    assert not list((folder / "copy").glob("[0-9a-f]*"))
+    return done.stderr
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,7 +112,7 @@ def test_who_may_not_gets_nothing_of_a_hot_image(machine, site, cache, tmp_path,
 def test_podman_and_buildah_pull_by_their_mirror(machine, site, cache, tmp_path, short_path, client,
                                                  kind):
     need(client)
-    host = containers_mirror(machine, site, cache, kind)
+    host = host_mirror(machine, site, cache, kind)
     (tmp_path / "auth").write_text(login(user_for(kind), host))
     cold_then_hot(cache, site.registries[kind], site.image,
                   storage_pull(client, machine, tmp_path, short_path, f"{kind}.test/{REPOSITORY}",
@@ -147,12 +160,16 @@ def test_containerd_pulls_by_hosts_toml(machine, site, cache, containerd, kind):
                   '  capabilities = ["pull", "resolve"]\n'
                   f'  ca = "{site.pki.ca}"\n  dial_timeout = "1s"\n')
 
-    def pull(name):
-        reference = f"{kind}.test/{REPOSITORY}:{site.image.tag}"
+    cold_then_hot(cache, site.registries[kind], site.image, containerd_pull(containerd, site, kind))
+
+
+def containerd_pull(containerd, site, kind):
+    reference = f"{kind}.test/{REPOSITORY}:{site.image.tag}"
+
+    def pull(_):
         containerd.pull(reference, user_for(kind))
         containerd.check_and_remove(reference, site.image)
-
-    cold_then_hot(cache, site.registries[kind], site.image, pull)
+    return pull
 
 
 # --- Docker Engine -----------------------------------------------------------------------------
@@ -174,13 +191,17 @@ def test_docker_engine_pulls_by_registry_mirrors(machine, site, cache, dockerd, 
     dockerd.start()
     dockerd.login(login(user_for(kind), "https://index.docker.io/v1/"))
 
-    def pull(name):
-        dockerd.run("pull", "--quiet", f"{REPOSITORY}:{site.image.tag}")
-        inspect = ("image", "inspect", "--format", "{{index .RepoDigests 0}}")
-        assert dockerd.run(*inspect, f"{REPOSITORY}:{site.image.tag}").endswith(site.image.manifest)
-        dockerd.run("image", "rm", f"{REPOSITORY}:{site.image.tag}")
+    cold_then_hot(cache, site.registries[kind], site.image,
+                  docker_pull(dockerd, site, f"{REPOSITORY}:{site.image.tag}"))
 
-    cold_then_hot(cache, site.registries[kind], site.image, pull)
+
+def docker_pull(dockerd, site, reference):
+    def pull(_):
+        dockerd.run("pull", "--quiet", reference)
+        inspect = ("image", "inspect", "--format", "{{index .RepoDigests 0}}")
+        assert dockerd.run(*inspect, reference).endswith(site.image.manifest)
+        dockerd.run("image", "rm", reference)
+    return pull
 
 
 # --- clients without mirrors: the cache's name in place of the registry's ------------------------
@@ -188,29 +209,39 @@ def test_docker_engine_pulls_by_registry_mirrors(machine, site, cache, dockerd, 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_crane_pulls_by_the_cache_s_name(machine, site, cache, tmp_path, kind):
-    crane, host = tool("crane"), f"{kind}.cache.test:{cache.port}"
+    host = f"{kind}.cache.test:{cache.port}"
     (tmp_path / "config.json").write_text(login(user_for(kind), host))
+    cold_then_hot(cache, site.registries[kind], site.image,
+                  crane_pull(machine, site, tmp_path, f"{host}/{REPOSITORY}"))
+
+
+def crane_pull(machine, site, folder, repository):
+    crane = tool("crane")
 
     def pull(name):
-        run(machine, crane, "pull", "--format=oci", f"{host}/{REPOSITORY}:{site.image.tag}",
-            tmp_path / name, DOCKER_CONFIG=tmp_path, SSL_CERT_FILE=site.pki.ca)
-        check_layout(tmp_path / name, site.image)
-
-    cold_then_hot(cache, site.registries[kind], site.image, pull)
+        run(machine, crane, "pull", "--format=oci", f"{repository}:{site.image.tag}",
+            folder / name, DOCKER_CONFIG=folder, SSL_CERT_FILE=site.pki.ca)
+        check_layout(folder / name, site.image)
+    return pull
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_oras_copies_by_the_cache_s_name(machine, site, cache, tmp_path, kind):
-    oras, host = tool("oras"), f"{kind}.cache.test:{cache.port}"
+    host = f"{kind}.cache.test:{cache.port}"
     (tmp_path / "config.json").write_text(login(user_for(kind), host))
+    cold_then_hot(cache, site.registries[kind], site.image,
+                  oras_copy(machine, site, tmp_path, f"{host}/{REPOSITORY}"))
+
+
+def oras_copy(machine, site, folder, repository):
+    oras = tool("oras")
 
     def pull(name):
         run(machine, oras, "copy", "--from-ca-file", site.pki.ca, "--from-registry-config",
-            tmp_path / "config.json", f"{host}/{REPOSITORY}:{site.image.tag}",
-            "--to-oci-layout", f"{tmp_path / name}:v1")
-        check_layout(tmp_path / name, site.image)
-
-    cold_then_hot(cache, site.registries[kind], site.image, pull)
+            folder / "config.json", f"{repository}:{site.image.tag}",
+            "--to-oci-layout", f"{folder / name}:v1")
+        check_layout(folder / name, site.image)
+    return pull
 
 
 def check_layout(folder, image):

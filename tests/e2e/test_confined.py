@@ -9,17 +9,14 @@ import subprocess
 
 import pytest
 
-from harness import BINARY, MIB, give, noise, wait_until, yaml
+from client import MIB
+from harness import BINARY, give, is_sanitized, noise, wait_until, yaml
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def status(pid):
     return dict(re.findall(r"(\w+):\t(.*)", pathlib.Path(f"/proc/{pid}/status").read_text()))
-
-
-def is_sanitized():
-    return b"__asan_init" in pathlib.Path(BINARY).read_bytes()
 
 
 def confined(cache):

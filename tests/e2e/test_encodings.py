@@ -7,7 +7,8 @@ import signal
 import zlib
 
 import pytest
-from harness import MIB, Download, noise, wait_until
+from client import MIB
+from harness import Download, noise, wait_until
 from script import OCI_MANIFEST, Answer, Gate, digest_of
 
 TEXT = b"".join(b'{"layer": "%d", "more": "words that come again and again"}\n' % k

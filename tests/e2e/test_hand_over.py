@@ -1,7 +1,8 @@
 """A fill that its leader cannot go on with is gone on with by another: other credentials, another
 upstream."""
 import pytest
-from harness import MIB, Download, noise, wait_until
+from client import MIB
+from harness import Download, noise, wait_until
 from script import Access, Answer, Gate, basic
 
 ALICE, BOB = basic("alice", "a-secret"), basic("bob", "b-secret")

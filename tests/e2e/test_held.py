@@ -2,13 +2,12 @@
 import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import time
 
 import pytest
-from harness import BINARY, UNPRIVILEGED, Download, all_taken, noise, wait_until, yaml
+from harness import BINARY, Download, all_taken, noise, put_file, wait_until, yaml
 from realm import SERVICE, Realm, TakesTokens, decoded
 from script import Access, Answer, basic
 from test_client_auth import hashed, write_users
@@ -20,14 +19,7 @@ HELD = basic(USER, PASSWORD)
 
 
 def write_secret(path, text=f"{USER}:{PASSWORD}\n", mode=0o600):
-    new = path.with_name("new-secret")
-    new.touch(mode)
-    new.write_text(text)
-    new.chmod(mode)
-    if UNPRIVILEGED:
-        shutil.chown(new, UNPRIVILEGED)
-    new.rename(path)
-    return path
+    return put_file(path, text, mode)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import signal
 import pytest
 from client import KIB, Closed
 from harness import alive, noise, wait_until
+from test_recovery import fill
 
 PAGE = os.sysconf("SC_PAGESIZE")
 FLAGS, LOWER, UPPER, POINTERS = 10, 12, 14, 16  # in a page (MDB_page in LMDB's mdb.c)
@@ -18,13 +19,6 @@ def cache(new_cache, origin, tmp_path):
     quiet = {name: f"{os.environ.get(name, '')}:log_path={tmp_path / 'report'}"
              for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS")}
     return new_cache(origin, environment=quiet, gc={"interval": "1s"})
-
-
-def fill(cache, origin, count):
-    blobs = [origin.blob("team/app", noise(KIB + n, n)) for n in range(count)]
-    for blob in blobs:
-        cache.fetch(blob)
-    return blobs
 
 
 def get(page, at):

@@ -3,9 +3,9 @@ podman's request for the chunks of a zstd:chunked layer as containers/storage ma
 import subprocess
 
 import pytest
-from client import SLOW
+from client import MIB, SLOW
 from go_tools import program
-from harness import MIB, noise, wait_until
+from harness import noise, wait_until
 from script import Answer, Gate
 from test_multirange import check_parts
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from client import KIB, MIB, PATIENCE, SLOW, Closed, Connection
-from harness import BINARY, HERE, alive, noise, rss, wait_until
+from harness import HERE, alive, is_sanitized, noise, rss, wait_until
 from script import Answer, Gate
 from test_fill import states
 from test_proxy_protocol import v2
@@ -278,7 +278,7 @@ class Crowd:
 
 def test_20_000_idle_and_slow_clients_leave_room_for_an_honest_one(new_cache, origin):
     """10 000 that have had an answer and 10 000 with half a request: 8 KiB each at most."""
-    if b"__asan_init" in pathlib.Path(BINARY).read_bytes():
+    if is_sanitized():
         pytest.skip("a sanitizer's memory is not the daemon's")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard < 14_000:

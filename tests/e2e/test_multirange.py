@@ -4,8 +4,8 @@ import email.parser
 import time
 
 import pytest
-from client import SLOW
-from harness import KIB, MIB, Download, noise, wait_until
+from client import KIB, MIB, SLOW
+from harness import Download, noise, wait_until
 from script import Answer, Gate
 
 DATA = noise(300_000)

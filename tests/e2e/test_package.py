@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from client import MIB, Connection
-from harness import BINARY, free_port, noise, wait_until, yaml
+from harness import free_port, is_sanitized, noise, wait_until, yaml
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = ("debootstrap", "dpkg-buildpackage", "dh", "fakeroot")
@@ -32,7 +32,7 @@ def run(*command, timeout=300, **options):
 def able():
     if os.geteuid() != 0:
         pytest.skip("only root can make a root")
-    if b"__asan_init" in pathlib.Path(BINARY).read_bytes():
+    if is_sanitized():
         pytest.skip("the package does not hold this program: the plain run shows it")
     for tool in TOOLS:
         if shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:

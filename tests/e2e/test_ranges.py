@@ -5,8 +5,8 @@ import threading
 import time
 
 import pytest
-from client import SLOW
-from harness import KIB, MIB, Download, noise, wait_until
+from client import KIB, MIB, SLOW
+from harness import Download, noise, wait_until
 from script import Access, Answer, Gate, Vast, basic
 
 GIB = 1024 * MIB

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from client import KIB, MIB
-from harness import Download, alive, noise, wait_until
+from harness import Download, alive, flip, noise, wait_until
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 
@@ -42,12 +42,6 @@ def fill(cache, origin, count=20):
     for blob in blobs:
         cache.fetch(blob)
     return blobs
-
-
-def flip(path, at):
-    data = bytearray(path.read_bytes())
-    data[at] ^= 4
-    path.write_bytes(data)
 
 
 def test_a_clean_restart_goes_by_the_index(cache, origin):

@@ -6,18 +6,10 @@ import re
 import time
 
 from client import KIB, MIB
-from harness import Download, noise, wait_until
+from harness import Download, flip, noise, wait_until
 from script import Answer, Gate
 
 SCRUB = {"layers": {"checkSHA": True, "checkInterval": "1s"}}
-
-
-def flip(path, at):
-    with open(path, "r+b") as f:
-        f.seek(at)
-        byte = f.read(1)[0]
-        f.seek(at)
-        f.write(bytes([byte ^ 1 << at % 8]))
 
 
 def sweeps(cache):

@@ -6,20 +6,12 @@ import re
 import subprocess
 
 from client import KIB, PATIENCE
-from harness import BINARY, noise
+from harness import BINARY, flip, noise
 
 
 def verify(cache, *more):
     return subprocess.run([BINARY, "-c", str(cache.config_path), "--verify", *more],
                           capture_output=True, text=True, timeout=PATIENCE)
-
-
-def flip(path, at):
-    with open(path, "r+b") as f:
-        f.seek(at)
-        byte = f.read(1)[0]
-        f.seek(at)
-        f.write(bytes([byte ^ 1 << at % 8]))
 
 
 def test_one_flipped_byte_in_each_of_100_layers_is_found_100_times(cache, origin):

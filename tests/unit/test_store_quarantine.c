@@ -7,28 +7,8 @@
 #include <CUnit/CUnit.h>
 
 #include "scratch.h"
-#include "store.h"
+#include "store_trial.h"
 #include "suites.h"
-
-static char *folder;
-
-static struct store *
-begin(void)
-{
-	struct store *s;
-
-	folder = scratch_folder();
-	s = store_open(folder);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
-	return s;
-}
-
-static void
-end(struct store **s)
-{
-	store_close(s);
-	scratch_remove(&folder);
-}
 
 static unsigned
 count_names(const char *pattern)

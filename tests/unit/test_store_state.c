@@ -15,28 +15,8 @@
 
 #include "clock.h"
 #include "scratch.h"
-#include "store.h"
+#include "store_trial.h"
 #include "suites.h"
-
-static char *folder;
-
-static struct store *
-begin(void)
-{
-	struct store *s;
-
-	folder = scratch_folder();
-	s = store_open(folder);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
-	return s;
-}
-
-static void
-end(struct store **s)
-{
-	store_close(s);
-	scratch_remove(&folder);
-}
 
 /* --- the mark -------------------------------------------------------------------------------- */
 

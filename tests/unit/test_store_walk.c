@@ -13,31 +13,11 @@
 #include <CUnit/CUnit.h>
 
 #include "scratch.h"
-#include "store.h"
 #include "store_rehash.h"
+#include "store_trial.h"
 #include "store_walk.h"
 #include "suites.h"
 #include "xalloc.h"
-
-static char *folder;
-
-static struct store *
-begin(void)
-{
-	struct store *s;
-
-	folder = scratch_folder();
-	s = store_open(folder);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
-	return s;
-}
-
-static void
-end(struct store **s)
-{
-	store_close(s);
-	scratch_remove(&folder);
-}
 
 static struct digest
 digest_of(enum digest_algo algo, const void *bytes, size_t n)
