@@ -35,6 +35,7 @@
 enum {
 	TICK_MS = 100,
 	REOPEN_TICKS = 100,  /* between attempts to open an index that would not open */
+	MARK_TICKS = 10,     /* between looks for the mark of this run, without which it is not tried */
 	INPUT_EXTRA = 65536, /* bytes of a request's body read ahead, besides its head */
 	RETIRED_IDLE_MS = 1000, /* a client that is about to ask again is not cut off by a reload */
 };
@@ -50,6 +51,7 @@ struct listener {
 	struct registry_set *sets; /* conf's server.registries */
 	struct child *child;
 	unsigned ticks;
+	bool unmarked; /* the index is not open because gc has not marked this run */
 	bool draining;
 };
 
@@ -67,9 +69,15 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	requests_admit(&l->services);
 }
 
-/* An index that would not open is tried again now and then: until it does, everything is passed
- * through. It is opened only when gc has marked this run (the mark says "not clean" and names
- * this boot): one that a machine's death may have torn is gc's to drop first. */
+/* The mark of this run says "not clean" and names this boot. */
+static bool
+is_marked(struct store *s)
+{
+	return store_read_state(s) == STORE_CRASHED;
+}
+
+/* The index is opened only when gc has marked this run: one that a machine's death may have torn is
+ * gc's to drop first. Until it is open, everything is passed through. */
 static void
 open_store(struct listener *l)
 {
@@ -77,12 +85,25 @@ open_store(struct listener *l)
 
 	if (s->store == NULL)
 		s->store = store_open(l->start->conf->data_path);
-	if (s->store != NULL && s->index == NULL && store_read_state(s->store) == STORE_CRASHED)
+	l->unmarked = s->store != NULL && !is_marked(s->store);
+	if (s->store != NULL && !l->unmarked)
 		s->index = index_open(store_index_dir(s->store));
 	if (s->index == NULL)
 		log_warn("without store or index: requests are passed through uncached");
 	if (s->fills != NULL)
 		fills_set_store(s->fills, s->store, s->index);
+}
+
+/* What would not open is tried again now and then; that gc has come to its mark is seen soon. */
+static void
+open_store_again(struct listener *l)
+{
+	if (l->ticks % REOPEN_TICKS != 0 &&
+	    !(l->unmarked && l->ticks % MARK_TICKS == 0 && is_marked(l->services.store)))
+		return;
+	open_store(l);
+	if (l->services.index != NULL)
+		log_info("the store is open: requests are cached from now on");
 }
 
 static void
@@ -106,8 +127,8 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	listener_measure(l->start, &l->services);
 	requests_admit(&l->services);
 	door_tick(l->door);
-	if (l->services.index == NULL && l->ticks % REOPEN_TICKS == 0)
-		open_store(l);
+	if (l->services.index == NULL)
+		open_store_again(l);
 	if (l->draining && conns_open(l->conns) == 0 && door_waiting(l->door) == 0)
 		event_base_loopbreak(l->base);
 }
