@@ -26,10 +26,14 @@ struct index *
 index_open_sized(const char *dir, size_t map_bytes)
 {
 	struct index *ix = xcalloc(1, sizeof(*ix));
-	int rc = index_env_open(ix, dir, map_bytes);
+	int rc;
 
+	ix->dir = xstrdup(dir);
+	ix->map_bytes = map_bytes;
+	rc = index_env_open(ix);
 	if (rc != 0) {
 		log_error("cannot open the index %s: %s", dir, mdb_strerror(rc));
+		free(ix->dir);
 		free(ix);
 		return NULL;
 	}
@@ -45,6 +49,7 @@ index_close(struct index **ix)
 		return;
 	index_env_close(*ix);
 	index_usage_close(&(*ix)->usage);
+	free((*ix)->dir);
 	free(*ix);
 	*ix = NULL;
 }
@@ -372,7 +377,7 @@ index_last_used(struct index *ix, const struct index_object *o)
 enum index_result
 index_sync(struct index *ix)
 {
-	int rc = ix->broken ? MDB_PANIC : mdb_env_sync(ix->env, 1);
+	int rc = ix->lost ? MDB_PANIC : mdb_env_sync(ix->env, 1);
 
 	if (rc == 0 && ix->usage != NULL && !index_usage_sync(ix->usage))
 		rc = errno;

@@ -15,6 +15,7 @@ enum {
 	    512, /* one a process: 64 listeners, twice while a reload drains, gc, and the dead */
 	RETRIES = 16,
 	LOG_AGAIN_MS = 10000,
+	REOPEN_MS = 1000, /* between two openings of an environment that LMDB has given up */
 	MAP_GRAIN = 64 * 1024, /* map sizes are multiples: of every page size there is */
 	MAP_MIN = 1024 * 1024,
 };
@@ -108,9 +109,28 @@ enlarge(struct index *ix)
 	if (size <= info.me_mapsize)
 		return ENOMEM;
 	rc = mdb_env_set_mapsize(ix->env, size);
-	ix->broken = rc != 0;
+	ix->lost = rc != 0;
 	if (rc == 0)
 		log_info("index: the map is %zu KiB now", size >> 10);
+	return rc;
+}
+
+/* LMDB gives an environment up for good (MDB_PANIC) when its meta page could not be written: one failed
+ * write, and every transaction of the process would fail for ever. What is on the disk is the state
+ * before that write, so a new environment goes on from there. No transaction may be open. */
+static int
+reopen(struct index *ix)
+{
+	uint64_t now = clock_ms();
+	int rc;
+
+	if (now - ix->reopened_ms < REOPEN_MS && ix->reopened_ms != 0)
+		return MDB_PANIC;
+	ix->reopened_ms = now;
+	index_env_close(ix);
+	rc = index_env_open(ix);
+	if (rc == 0)
+		log_info("index: opened again");
 	return rc;
 }
 
@@ -125,6 +145,8 @@ mend(struct index *ix, int rc)
 
 	if (rc == MDB_MAP_FULL || rc == MDB_MAP_RESIZED)
 		return enlarge(ix);
+	if (rc == MDB_PANIC)
+		return reopen(ix);
 	if (rc == MDB_READERS_FULL && mdb_reader_check(ix->env, &dead) == 0 && dead > 0)
 		return 0;
 	return rc;
@@ -177,7 +199,7 @@ typedef int try_fn(struct index *ix, index_step_fn *step, void *arg);
 static enum index_result
 run(struct index *ix, const char *what, try_fn *try, index_step_fn *step, void *arg)
 {
-	int rc = ix->broken ? MDB_PANIC : try(ix, step, arg);
+	int rc = ix->lost ? MDB_PANIC : try(ix, step, arg);
 
 	for (int i = 0; i < RETRIES && rc != 0 && rc != MDB_NOTFOUND && rc != INDEX_KEEP; i++) {
 		rc = mend(ix, rc);
@@ -224,9 +246,10 @@ open_databases(struct index *ix, MDB_txn *txn, void *unused)
  * NOTLS: a reader belongs to its transaction, which is kept. Never WRITEMAP: a stray write of
  * ours would reach the file. */
 static int
-open_environment(struct index *ix, const char *dir, size_t map_bytes)
+open_environment(struct index *ix)
 {
-	size_t size = map_size(MAP_MIN < map_bytes ? MAP_MIN : map_bytes, round_up(map_bytes));
+	size_t size = map_size(
+	    MAP_MIN < ix->map_bytes ? MAP_MIN : ix->map_bytes, round_up(ix->map_bytes));
 	int rc;
 
 	if ((rc = mdb_env_set_mapsize(ix->env, size)) != 0 ||
@@ -235,19 +258,21 @@ open_environment(struct index *ix, const char *dir, size_t map_bytes)
 		return rc;
 	if (mdb_env_get_maxkeysize(ix->env) < INDEX_KEY_MAX)
 		return MDB_BAD_VALSIZE;
-	return mdb_env_open(ix->env, dir, MDB_NOSYNC | MDB_NORDAHEAD | MDB_NOTLS, 0600);
+	return mdb_env_open(ix->env, ix->dir, MDB_NOSYNC | MDB_NORDAHEAD | MDB_NOTLS, 0600);
 }
 
 int
-index_env_open(struct index *ix, const char *dir, size_t map_bytes)
+index_env_open(struct index *ix)
 {
 	int rc;
 
-	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+	ix->lost = true;
+	if (mkdir(ix->dir, 0700) != 0 && errno != EEXIST)
 		return errno;
 	if ((rc = mdb_env_create(&ix->env)) != 0)
 		return rc;
-	rc = open_environment(ix, dir, map_bytes);
+	rc = open_environment(ix);
+	ix->lost = rc != 0;
 	if (rc == 0 && index_env_write(ix, "open the databases", open_databases, NULL) != INDEX_OK)
 		rc = ix->logged_rc;
 	if (rc != 0)
@@ -259,8 +284,10 @@ void
 index_env_close(struct index *ix)
 {
 	drop_reader(ix);
-	mdb_env_close(ix->env);
+	if (ix->env != NULL)
+		mdb_env_close(ix->env);
 	ix->env = NULL;
+	ix->lost = true;
 }
 
 /* --- upkeep ---------------------------------------------------------------------------------- */
@@ -278,7 +305,7 @@ int
 index_reader_check(struct index *ix)
 {
 	int dead = 0;
-	int rc = ix->broken ? MDB_PANIC : mdb_reader_check(ix->env, &dead);
+	int rc = ix->lost ? MDB_PANIC : mdb_reader_check(ix->env, &dead);
 
 	if (rc != 0)
 		index_env_failed(ix, "check the readers", rc);

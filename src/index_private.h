@@ -17,11 +17,14 @@ enum { INDEX_KEY_MAX = 511 };
 struct index_usage;
 
 struct index {
-	MDB_env *env;
+	char *dir;
+	size_t map_bytes;
+	MDB_env *env;    /* NULL: it could not be opened again */
 	MDB_txn *reader; /* kept for look-ups, reset between them; NULL: none yet */
 	MDB_dbi db[DB_COUNT];
 	struct index_usage *usage; /* NULL: could not be opened */
-	bool broken;               /* the map was lost: every call fails */
+	bool lost;                 /* the environment or its map: opened again before its next use */
+	uint64_t reopened_ms;      /* clock_ms; 0: never */
 	bool odd_seen;             /* a record that could not be decoded was logged */
 	uint64_t failures;         /* of transactions, not yet taken */
 	int logged_rc;             /* the last failure that was logged … */
@@ -40,9 +43,9 @@ enum index_result index_env_write(
 enum index_result index_env_read(
     struct index *ix, const char *what, index_step_fn *step, void *arg);
 
-/* Opens environment and databases. Returns LMDB's code, 0 when all is well; after a failure
+/* Opens environment and databases in ix->dir. Returns LMDB's code, 0 when all is well; after a failure
  * there is nothing to close. */
-int index_env_open(struct index *ix, const char *dir, size_t map_bytes);
+int index_env_open(struct index *ix);
 void index_env_close(struct index *ix);
 /* Logs a failure, once in a while when it repeats itself. */
 void index_env_failed(struct index *ix, const char *what, int rc);
