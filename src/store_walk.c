@@ -22,6 +22,7 @@ enum { HEX_PAIR = 2, PATH_SIZE = 512 /* names have at most 255 bytes */ };
 struct store_walk {
 	DIR *open[LEVELS];
 	unsigned depth;           /* how many are open */
+	unsigned failures;        /* folders that could not be read */
 	enum digest_algo algo;    /* of the algorithm's folder */
 	char pair[HEX_PAIR + 1];  /* of the pair's folder */
 	char path[PATH_SIZE]; /* of what was handed on last, below dataPath */
@@ -40,8 +41,10 @@ enter(struct store_walk *w, int at, const char *name)
 		w->open[w->depth++] = dir;
 		return true;
 	}
-	if (errno != ENOTDIR && errno != ELOOP && errno != ENOENT)
+	if (errno != ENOTDIR && errno != ELOOP && errno != ENOENT) {
+		w->failures++;
 		log_warn("store: cannot read the folder %s: %m", name);
+	}
 	if (fd >= 0)
 		close(fd);
 	return false;
@@ -72,6 +75,12 @@ store_walk_end(struct store_walk **w)
 		leave(*w);
 	free(*w);
 	*w = NULL;
+}
+
+unsigned
+store_walk_failures(const struct store_walk *w)
+{
+	return w->failures;
 }
 
 /* --- names ----------------------------------------------------------------------------------- */
@@ -162,8 +171,10 @@ store_walk_next(struct store_walk *w, struct store_found *found)
 	while (w->depth > 0) {
 		errno = 0;
 		e = readdir(w->open[w->depth - 1]);
-		if (e == NULL && errno != 0)
+		if (e == NULL && errno != 0) {
+			w->failures++;
 			log_warn("store: cannot read a folder of objects: %m");
+		}
 		if (e == NULL)
 			leave(w);
 		else if (!store_is_dots(e->d_name) && !descend(w, e->d_name) && look(w, e->d_name, found))

@@ -25,5 +25,7 @@ void store_walk_end(struct store_walk **w);
  * does not is not, either. False: that was all. What is made or removed while the walk is under way
  * may be seen or not. */
 bool store_walk_next(struct store_walk *w, struct store_found *found) __attribute__((warn_unused_result));
+/* How many folders it could not read, or not to their end (said in the log). */
+unsigned store_walk_failures(const struct store_walk *w);
 
 #endif

@@ -33,7 +33,7 @@ struct verification {
 	pthread_cond_t ended; /* a thread has */
 	struct store_walk *walk;
 	unsigned running; /* threads */
-	uint64_t objects, bytes, bad, removed, strangers;
+	uint64_t objects, bytes, bad, removed, unread, strangers;
 	bool terminal; /* standard error is one */
 };
 
@@ -57,6 +57,8 @@ say_end(const struct verification *v)
 	if (v->strangers > 0)
 		fprintf(stderr, "%llu files are no objects: not looked at\n",
 		    (unsigned long long)v->strangers);
+	if (v->unread > 0)
+		fprintf(stderr, "%llu objects could not be looked at\n", (unsigned long long)v->unread);
 	if (v->bad > 0)
 		fprintf(stderr, "%llu of %llu bad objects removed%s\n",
 		    (unsigned long long)v->removed, (unsigned long long)v->bad,
@@ -80,6 +82,15 @@ say_bad(struct verification *v, const struct store_found *found, const char *pat
 	printf("%s %s/%s: %s%s\n", digest_str(&found->digest, text), v->options->data_path, path, why,
 	    removed);
 	fflush(stdout);
+}
+
+/* With the lock held. An object that this process may not read, or not now, may well be right. */
+static void
+say_unread(struct verification *v, const char *path, int error)
+{
+	v->unread++;
+	fprintf(stderr, "%s%s/%s: %s: not looked at\n", v->terminal ? "\n" : "", v->options->data_path,
+	    path, strerror(error));
 }
 
 /* --- threads --------------------------------------------------------------------------------- */
@@ -107,8 +118,8 @@ add_bytes(struct verification *v, uint64_t bytes)
 	pthread_mutex_unlock(&v->lock);
 }
 
-/* NULL: it is right. */
-static const char *
+/* To its end. STORE_REHASH_FAILED: errno. */
+static enum store_rehash_result
 hash(struct verification *v, struct store_rehash *r)
 {
 	enum store_rehash_result result;
@@ -119,22 +130,26 @@ hash(struct verification *v, struct store_rehash *r)
 		add_bytes(v, store_rehash_bytes(r) - before);
 		before = store_rehash_bytes(r);
 	} while (result == STORE_REHASH_MORE);
-	if (result == STORE_REHASH_FAILED)
-		return strerror(errno);
-	return result == STORE_REHASH_RIGHT ? NULL : "its bytes are not those of its digest";
+	return result;
 }
 
+/* EIO is the disk's word that the bytes are lost. */
 static void
 verify_object(struct verification *v, const struct store_found *found, const char *path)
 {
-	int fd = store_open_object(v->store, &found->digest, NULL);
+	int fd = store_open_object(v->store, &found->digest, NULL), error;
 	struct store_rehash *r = fd >= 0 ? store_rehash_begin(fd, &found->digest) : NULL;
-	const char *why = r != NULL ? hash(v, r) : strerror(errno);
+	enum store_rehash_result result = r != NULL ? hash(v, r) : STORE_REHASH_FAILED;
 
+	error = errno;
 	pthread_mutex_lock(&v->lock);
 	v->objects++;
-	if (why != NULL)
-		say_bad(v, found, path, why);
+	if (result == STORE_REHASH_WRONG)
+		say_bad(v, found, path, "its bytes are not those of its digest");
+	else if (result == STORE_REHASH_FAILED && error == EIO)
+		say_bad(v, found, path, strerror(error));
+	else if (result == STORE_REHASH_FAILED)
+		say_unread(v, path, error);
 	pthread_mutex_unlock(&v->lock);
 	store_rehash_end(&r);
 }
@@ -201,6 +216,14 @@ wait_for_threads(struct verification *v)
 /* --- the store ------------------------------------------------------------------------------- */
 
 static enum verify_result
+judge(const struct verification *v)
+{
+	if (v->bad > 0)
+		return VERIFY_BAD;
+	return v->unread > 0 || store_walk_failures(v->walk) > 0 ? VERIFY_IMPOSSIBLE : VERIFY_GOOD;
+}
+
+static enum verify_result
 verify_store(const struct verify_options *o, struct store *s)
 {
 	struct verification v = {
@@ -210,16 +233,18 @@ verify_store(const struct verify_options *o, struct store *s)
 	    .walk = store_walk_begin(s),
 	    .terminal = isatty(STDERR_FILENO) == 1,
 	};
+	enum verify_result result;
 
 	pthread_mutex_init(&v.lock, NULL);
 	pthread_cond_init(&v.ended, NULL);
 	start_threads(&v);
 	wait_for_threads(&v);
 	say_end(&v);
+	result = judge(&v);
 	store_walk_end(&v.walk);
 	pthread_cond_destroy(&v.ended);
 	pthread_mutex_destroy(&v.lock);
-	return v.bad > 0 ? VERIFY_BAD : VERIFY_GOOD;
+	return result;
 }
 
 /* -1: said why. */

@@ -14,8 +14,9 @@ enum { VERIFY_MAX_THREADS = 4 }; /* one a CPU, but no more */
 /* Exit statuses (registry-cache(8)). */
 enum verify_result {
 	VERIFY_GOOD = 0,
-	VERIFY_BAD = 1,        /* at least one object is corrupt or cannot be read, removed or not */
-	VERIFY_IMPOSSIBLE = 3, /* a cache runs on the store, or there is none */
+	VERIFY_BAD = 1,        /* at least one object is corrupt or lost by the disk, removed or not */
+	VERIFY_IMPOSSIBLE = 3, /* a cache runs on the store, there is none, or what could be read of it
+	                        * is right, but not all could */
 };
 
 /* Says on standard output which objects are bad, one a line, and on standard error how far it is. */

@@ -5,13 +5,16 @@ import random
 import re
 import subprocess
 
+import pytest
 from client import KIB, PATIENCE
+from faults import Faults
 from harness import BINARY, flip, noise
 
 
-def verify(cache, *more):
+def verify(cache, *more, **environment):
     return subprocess.run([BINARY, "-c", str(cache.config_path), "--verify", *more],
-                          capture_output=True, text=True, timeout=PATIENCE)
+                          capture_output=True, text=True, timeout=PATIENCE,
+                          env={**os.environ, **environment})
 
 
 def test_one_flipped_byte_in_each_of_100_layers_is_found_100_times(cache, origin):
@@ -52,7 +55,7 @@ def test_it_refuses_while_a_cache_runs_and_says_which(cache, origin):
     assert cache.objects()
 
 
-def test_truncated_unreadable_and_strange_files(cache, origin):
+def test_truncated_and_strange_files(cache, origin):
     blobs = [origin.blob("team/app", noise(9 * KIB, n)) for n in range(3)]
     for blob in blobs:
         cache.fetch(blob)
@@ -66,6 +69,41 @@ def test_truncated_unreadable_and_strange_files(cache, origin):
     assert cache.objects() == sorted([cache.object_path(blobs[2].digest),
                                       cache.data / "objects" / "README"])
     assert verify(cache).returncode == 0
+
+
+@pytest.mark.parametrize(("function", "error"), [("open", "EMFILE"), ("readdir", "EIO"), ("fstat", "EACCES")])
+def test_what_could_not_be_looked_at_is_neither_good_nor_removed(sick_store, function, error):
+    """Each call fails once, for example because another process has all the files that may be open."""
+    cache, faults = sick_store
+    before, calls = cache.objects(), faults.calls(function)
+    assert verify(cache, **faults.environment).returncode == 0
+    calls = faults.calls(function) - calls
+    assert calls >= (3 if function == "fstat" else 6)
+    for n in range(1, calls + 1):
+        faults.arm(function, error, n)
+        done = verify(cache, "--repair", **faults.environment)
+        assert (faults.hits, done.returncode) == (1, 3), (n, done.stderr)
+        assert cache.objects() == before
+
+
+@pytest.mark.parametrize(("error", "status"), [("ENOMEM", 3), ("EIO", 1)])
+def test_only_what_the_disk_has_lost_is_removed(sick_store, error, status):
+    cache, faults = sick_store
+    faults.arm("read", error, for_ever=True)
+    done = verify(cache, "--repair", **faults.environment)
+    assert done.returncode == status
+    assert len(cache.objects()) == (3 if status == 3 else 0)
+    assert done.stdout.count(", removed\n") == 3 - len(cache.objects())
+
+
+@pytest.fixture
+def sick_store(new_cache, origin, small_disk, tmp_path):
+    """A stopped cache of three objects, and the faults of its disk."""
+    cache = new_cache(origin, dataPath=str(small_disk("16m")))
+    for n in range(3):
+        cache.fetch(origin.blob("team/app", noise(9 * KIB, n)))
+    cache.stop()
+    return cache, Faults(tmp_path, cache.data)
 
 
 def test_there_is_nothing_to_check(new_cache, origin, tmp_path):
