@@ -207,9 +207,10 @@ static const struct conf_option options[] = {
     {"gc.disk.maxSize", CONF_SIZE, AT(gc.disk_max_size), "0", FROM_TO(0, 1000 * PB),
 	.about = "The disk space that the cache may take, in blocks: objects, what is being fetched, "
 		 "index and folders. When it is used up, what was unused for longest is removed, "
-		 "down to 95 % of it. 0 is no limit."},
+		 "down to 95 % of it. 0 is no limit but that of the file system."},
     {"gc.disk.minFree", CONF_SIZE, AT(gc.disk_min_free), "0", FROM_TO(0, 1000 * PB),
-	.about = "The space of the file system that is left free, as above. 0 is no limit."},
+	.about = "The space of the file system that is left free, as above. With less than 1 MiB, that "
+		 "much is left for the index."},
     {"gc.interval", CONF_DURATION, AT(gc.interval), "20m", FROM_TO(100 * MS, 365 * DAY),
 	.about = "How often the garbage collector runs."},
     {"gc.layers.checkSHA", CONF_BOOL, AT(gc.layers.check_sha), "false",

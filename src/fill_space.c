@@ -53,9 +53,8 @@ static enum shm_room
 ask(struct fill *f, uint64_t bytes)
 {
 	struct fills *fs = f->fills;
-	uint64_t free_bytes =
-	    shm_disk_min_free(fs->c.shm) > 0 ? store_free(fs->c.store) : UINT64_MAX;
-	enum shm_room room = shm_disk_reserve(fs->c.shm, f->ref, bytes, free_bytes);
+	enum shm_room room =
+	    shm_disk_reserve(fs->c.shm, f->ref, bytes, store_free(fs->c.store));
 
 	return room == ROOM_HAD && f->size >= 0 && !allocate(f) ? ROOM_NEVER : room;
 }

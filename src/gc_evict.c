@@ -26,6 +26,7 @@ enum {
 	WAITED_FOR_MS = 50, /* while a leader lacks room: others' fills end, and become objects */
 	FAILED_MS = 10000,
 	LOG_MS = 10000,
+	FREE_SOON_MS = 2000,
 	BUCKETS = 256,
 };
 
@@ -132,10 +133,10 @@ gc_evict_free(struct gc *g)
 /* --- evicting -------------------------------------------------------------------------------- */
 
 static void
-note_evicted(struct gc *g, const struct gc_removed *sum, const struct gc_victim *last)
+note_evicted(struct gc *g, const struct gc_removed *sum)
 {
 	struct shm *shm = g->start->shm;
-	int64_t age = (clock_wall_ms() - last->last_used) / 1000;
+	int64_t age = (clock_wall_ms() - sum->last_used) / 1000;
 
 	if (sum->objects == 0)
 		return;
@@ -148,6 +149,34 @@ note_evicted(struct gc *g, const struct gc_removed *sum, const struct gc_victim 
 	g->evict.age = age;
 }
 
+/* The blocks of a removed file may be free later only: when clients have been sent all of it, or when the
+ * file system gets to it. For a time they count as free, or all would be evicted before the first were. */
+static void
+note_not_free_yet(struct gc *g, uint64_t free_before, uint64_t bytes)
+{
+	struct gc_evict *ev = &g->evict;
+	uint64_t now = clock_ms(), free_now = store_free(g->store);
+	uint64_t freed = free_now > free_before ? free_now - free_before : 0;
+
+	if (now >= ev->free_soon_until)
+		ev->free_soon = 0;
+	if (freed >= bytes / 2)
+		return;
+	ev->free_soon += bytes - freed;
+	ev->free_soon_until = now + FREE_SOON_MS;
+}
+
+static uint64_t
+free_with_pending(struct gc *g)
+{
+	uint64_t bytes = store_free(g->store);
+
+	if (clock_ms() < g->evict.free_soon_until &&
+	    __builtin_add_overflow(bytes, g->evict.free_soon, &bytes))
+		return UINT64_MAX;
+	return bytes;
+}
+
 /* As many as are needed for `excess` bytes, and no more than a batch. False: nothing can be removed,
  * and going on would only take the records of files that stay. */
 static bool
@@ -157,7 +186,7 @@ evict_some(struct gc *g, uint64_t excess)
 	size_t left = ev->n - ev->next;
 	struct gc_removed sum;
 	unsigned n = 0;
-	uint64_t bytes = 0, size;
+	uint64_t bytes = 0, size, free_before = store_free(g->store);
 
 	while (n < GC_BATCH && n < left && bytes < excess) {
 		if (store_object_disk(g->store, &ev->chosen[ev->next + n].digest, &size))
@@ -166,7 +195,8 @@ evict_some(struct gc *g, uint64_t excess)
 	}
 	if (!gc_remove(g, &ev->chosen[ev->next], n, &sum))
 		return false;
-	note_evicted(g, &sum, &ev->chosen[ev->next + n - 1]);
+	note_evicted(g, &sum);
+	note_not_free_yet(g, free_before, sum.bytes);
 	ev->next += n;
 	return sum.failed == 0;
 }
@@ -198,10 +228,7 @@ rest(struct gc *g)
 static uint64_t
 excess_now(struct gc *g)
 {
-	struct shm *shm = g->start->shm;
-	uint64_t free_bytes = shm_disk_min_free(shm) > 0 ? store_free(g->store) : UINT64_MAX;
-
-	return shm_disk_excess(shm, free_bytes, g->evict.running);
+	return shm_disk_excess(g->start->shm, free_with_pending(g), g->evict.running);
 }
 
 /* Runs every second, and at once when a leader lacks room. */

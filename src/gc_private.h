@@ -78,6 +78,7 @@ struct gc_victim {
 struct gc_removed {
 	uint64_t objects, bytes; /* bytes of blocks */
 	unsigned failed;         /* files that could not be removed */
+	int64_t last_used;       /* of the last one, in milliseconds */
 };
 
 /* Objects chosen to be evicted. */
@@ -91,6 +92,8 @@ struct gc_evict {
 	uint64_t objects, bytes;  /* evicted since it was logged last … */
 	int64_t age;              /* … and for how long the last of them had been unused, seconds */
 	uint64_t logged_ms;
+	uint64_t free_soon;       /* bytes evicted that the file system does not call free yet … */
+	uint64_t free_soon_until; /* … and how long they are waited for, clock_ms */
 };
 
 struct gc_account {

@@ -76,6 +76,7 @@ gc_remove(struct gc *g, const struct gc_victim *victims, unsigned n, struct gc_r
 		if (!r.gone[i])
 			continue;
 		sum->objects++;
+		sum->last_used = victims[i].last_used;
 		sum->bytes += remove_file(g, &victims[i], &sum->failed);
 	}
 	return true;

@@ -5,7 +5,12 @@
 #include "log.h"
 #include "shm_private.h"
 
-enum { BLOCK = 512, COUNT_SHIFT = 44, EVICT_TO_PERCENT = 95 };
+enum {
+	BLOCK = 512,
+	COUNT_SHIFT = 44,
+	EVICT_TO_PERCENT = 95,
+	LEFT_FOR_INDEX = 1024 * 1024, /* on a file system of which gc.disk.minFree wants less kept free */
+};
 
 static const uint64_t blocks_mask = (UINT64_C(1) << COUNT_SHIFT) - 1;
 
@@ -34,12 +39,6 @@ shm_disk_set_limits(struct shm *s, uint64_t max_size, uint64_t min_free)
 {
 	atomic_store(&disk_of(s)->limit, max_size);
 	atomic_store(&disk_of(s)->min_free, min_free);
-}
-
-uint64_t
-shm_disk_min_free(const struct shm *s)
-{
-	return atomic_load(&disk_of(s)->min_free);
 }
 
 /* --- summing up ------------------------------------------------------------------------------ */
@@ -125,25 +124,47 @@ fits_limit(const struct shm *s)
 	return u.limit == 0 || (u.known && u.total <= u.limit);
 }
 
+static uint64_t
+kept_free(const struct shm *s)
+{
+	uint64_t min_free = atomic_load(&disk_of(s)->min_free);
+
+	return min_free > LEFT_FOR_INDEX ? min_free : LEFT_FOR_INDEX;
+}
+
 /* The new reservation is among what is still to be taken. */
 static bool
 fits_file_system(const struct shm *s, uint64_t free_bytes)
 {
-	uint64_t min_free = atomic_load(&disk_of(s)->min_free), to_take;
+	uint64_t kept = kept_free(s);
 
-	if (min_free == 0)
-		return true;
-	to_take = sum_slots(s, 0).to_take;
-	return free_bytes >= min_free && free_bytes - min_free >= to_take;
+	return free_bytes >= kept && free_bytes - kept >= sum_slots(s, 0).to_take;
 }
 
+/* What fills could take of the file system if every object was evicted. */
+static uint64_t
+most_of_file_system(const struct shm *s, uint64_t free_bytes)
+{
+	struct shm_disk_use u;
+	uint64_t room = free_bytes, kept = kept_free(s);
+
+	shm_disk_use(s, &u);
+	for (unsigned kind = 0; kind < SHM_DISK_KINDS; kind++)
+		if (__builtin_add_overflow(room, u.bytes[kind], &room))
+			return UINT64_MAX;
+	return room > kept ? room - kept : 0;
+}
+
+/* `more` of the `bytes` are not reserved yet. */
 static bool
-is_too_large(const struct shm *s, uint64_t bytes)
+is_too_large(const struct shm *s, uint64_t bytes, uint64_t more, uint64_t free_bytes)
 {
 	uint64_t limit = atomic_load(&disk_of(s)->limit);
 	uint64_t overhead = atomic_load(&disk_of(s)->overhead);
 
-	return limit > 0 && (bytes > limit || overhead > limit - bytes);
+	if (limit > 0 && (bytes > limit || overhead > limit - bytes))
+		return true;
+	return shm_disk_known(s) && more > most_of_file_system(s, free_bytes);
 }
 
 enum shm_room
@@ -152,9 +173,10 @@ shm_disk_reserve(struct shm *s, struct fill_ref r, uint64_t bytes, uint64_t free
 	struct shm_slot *f = slot_of(s, r);
 	uint64_t before, rounded = blocks_of(bytes) * BLOCK;
 
-	if (f == NULL || is_too_large(s, rounded))
+	before = f != NULL ? atomic_load(&f->reserved) : 0;
+	if (f == NULL ||
+	    is_too_large(s, rounded, rounded > before ? rounded - before : 0, free_bytes))
 		return ROOM_NEVER;
-	before = atomic_load(&f->reserved);
 	if (rounded <= before)
 		return ROOM_HAD;
 	atomic_store(&f->allocated, 0);
@@ -339,15 +361,17 @@ excess_of_limit(const struct shm *s, bool evicting)
 static uint64_t
 excess_of_file_system(const struct shm *s, uint64_t free_bytes, bool evicting)
 {
-	uint64_t min_free = atomic_load(&disk_of(s)->min_free);
-	struct slots_sum sum;
+	uint64_t kept = kept_free(s), most = most_of_file_system(s, free_bytes);
+	struct slots_sum sum = sum_slots(s, 0);
 
-	if (min_free == 0)
-		return 0;
-	sum = sum_slots(s, UINT64_MAX);
+	if (__builtin_add_overflow(most, sum.reserved - sum.to_take, &most))
+		most = UINT64_MAX;
+	sum.wanted = sum_slots(s, most).wanted;
+	if (sum.wanted == 0 && atomic_load(&disk_of(s)->min_free) == 0)
+		return 0; /* others have filled it, and nobody here needs room */
 	if (evicting)
-		min_free += min_free / 100 * (100 - EVICT_TO_PERCENT);
-	return over(min_free + sum.to_take + sum.wanted, free_bytes);
+		kept += kept / 100 * (100 - EVICT_TO_PERCENT);
+	return over(kept + sum.to_take + sum.wanted, free_bytes);
 }
 
 uint64_t

@@ -29,18 +29,18 @@ enum {
 	SHM_DISK_BUCKETS = 256, /* by the first byte of the digest, as the folders of the store */
 };
 
-/* Master, at the start and when the configuration is read again. 0: no limit. */
+/* Master, at the start and when the configuration is read again. max_size 0: no limit but the file
+ * system's, of which a little is kept for the index whatever min_free is. */
 void shm_disk_set_limits(struct shm *s, uint64_t max_size, uint64_t min_free);
-uint64_t shm_disk_min_free(const struct shm *s);
 
 enum shm_room {
 	ROOM_HAD,     /* reserved */
 	ROOM_LACKING, /* not now: gc was woken to evict, and this listener is woken when it has */
-	ROOM_NEVER,   /* more than the limit leaves to an object, whatever is evicted */
+	ROOM_NEVER,   /* more than limit or file system leave to an object, whatever is evicted */
 };
 
 /* The leader: its part may use `bytes` in all from now on. `free_bytes` is what the file system
- * has left, UINT64_MAX when minFree is 0. LACKING: what was reserved before stays so. */
+ * has left. LACKING: what was reserved before stays so. */
 enum shm_room shm_disk_reserve(struct shm *s, struct fill_ref r, uint64_t bytes, uint64_t free_bytes)
     __attribute__((warn_unused_result));
 /* For what the part has on disk already (it was inherited). */

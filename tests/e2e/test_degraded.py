@@ -10,15 +10,32 @@ from harness import Download, alive, noise, wait_until
 from script import Answer, Gate
 
 
-def test_a_full_disk_is_not_seen_by_clients(new_cache, origin, small_disk):
-    cache = new_cache(origin, dataPath=str(small_disk("12m")))
+@pytest.mark.parametrize("limits", [{}, {"maxSize": "1GiB"}])
+def test_a_full_disk_makes_room_for_what_is_asked_for(new_cache, origin, small_disk, limits):
+    """As a limit of its size would, whatever larger one is set."""
+    cache = new_cache(origin, dataPath=str(small_disk("12m")), gc={"disk": limits})
     blobs = [origin.blob("team/app", noise(4 * MIB, i)) for i in range(6)]
     for _ in range(2):
         for blob in blobs:
             cache.fetch(blob)
-    assert any(a["outcome"] == "uncached" for a in cache.access())
+    for n in range(40):  # small ones, too, and without end
+        cache.fetch(origin.blob("team/app", noise(MIB, 100 + n)))
+    assert all(a["outcome"] == "fill" for a in cache.access())
+    assert len(cache.objects()) >= 5
     cache.check_objects()
     wait_until(lambda: cache.parts() == [], "no part stays on a full disk")
+
+
+def test_an_object_that_no_disk_can_hold_does_not_empty_it(new_cache, origin, small_disk):
+    """With minFree and without."""
+    for name, limits in (("one", {}), ("two", {"minFree": "2MiB"})):
+        cache = new_cache(origin, dataPath=str(small_disk("12m", name)), gc={"disk": limits})
+        blobs = [origin.blob("team/app", noise(MIB, n)) for n in range(6)]
+        for blob in blobs:
+            cache.fetch(blob)
+        cache.fetch(origin.blob("team/app", noise(20 * MIB, 100)))
+        cache.wait_access(outcome="uncached")
+        assert len(cache.objects()) == 6
 
 
 def test_a_disk_that_is_full_from_the_start_is_not_seen_by_clients(new_cache, origin, small_disk):

@@ -388,14 +388,6 @@ def test_the_scrub_is_counted(new_cache, origin):
     assert m("scrubbed_bytes_total") >= 100 * KIB
 
 
-def test_a_full_disk_is_counted(new_cache, origin, small_disk):
-    cache = new_cache(origin, dataPath=str(small_disk("4m")), **on())
-    cache.fetch(origin.blob("team/app", noise(8 * MIB)))
-    m = wait_for(cache, "uncached_total", 1)
-    assert m("store_errors_total") >= 1
-    cache.wait_access(outcome="uncached")
-
-
 # --- connections -------------------------------------------------------------------------------
 
 

@@ -203,6 +203,18 @@ def test_a_sick_index_is_counted(new_cache, origin, small_disk, tmp_path):
     wait_until(lambda: Metrics(cache)("index_errors_total") >= 1, "it is counted")
 
 
+def test_a_store_that_fails_is_counted(new_cache, origin, small_disk, tmp_path):
+    disk = small_disk("64m")
+    faults = Faults(tmp_path, disk)
+    cache = new_cache(origin, dataPath=str(disk), environment=faults.environment, **on())
+    assert Metrics(cache)("store_errors_total") == 0
+    faults.arm("fallocate", "EDQUOT", for_ever=True)
+    cache.fetch(origin.blob("team/app", noise(MIB, 8)))
+    cache.wait_access(outcome="uncached")
+    m = wait_for(cache, "store_errors_total", 1)
+    assert m("no_room_total") == m("uncached_total") == 1
+
+
 # --- processes ---------------------------------------------------------------------------------
 
 

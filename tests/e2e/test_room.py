@@ -247,4 +247,6 @@ def test_of_thousands_the_coldest_go(new_cache, origin):
     gone = ages.keys() - set(kept)
     assert len(gone) > 5000 and len(kept) > 500
     assert max(ages[k] for k in kept) < min(ages[g] for g in gone)
+    told = int(re.findall(r"the last one unused for (\d+) s", cache.log())[-1])
+    assert 0 <= told - min(ages[g] for g in gone) <= time.time() - now + 1
     assert record_count(cache) == len(kept)

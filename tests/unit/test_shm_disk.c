@@ -158,6 +158,28 @@ free_space_counts_what_is_still_to_be_taken(void)
 	shm_destroy(&s);
 }
 
+static void
+the_file_system_is_a_limit_of_its_own(void)
+{
+	struct shm *s = make(0);
+	struct fill_ref a = claim(s, 0);
+	struct digest d = {.algo = DIGEST_SHA256};
+
+	shm_disk_set_limits(s, 0, 0);
+	shm_disk_set_known(s);
+	shm_disk_add(s, &d, 0, 10 * MIB);
+	CU_ASSERT_EQUAL(shm_disk_excess(s, 0, false), 0); /* nobody needs room */
+	CU_ASSERT_EQUAL(shm_disk_reserve(s, a, 4 * MIB, 4 * MIB), ROOM_LACKING); /* 1 MiB stays */
+	CU_ASSERT_EQUAL(shm_disk_excess(s, 4 * MIB, false), MIB);
+	CU_ASSERT_EQUAL(shm_disk_reserve(s, a, 13 * MIB + 1, 4 * MIB), ROOM_NEVER);
+	CU_ASSERT_EQUAL(shm_disk_reserve(s, a, 13 * MIB, 4 * MIB), ROOM_LACKING);
+	CU_ASSERT_EQUAL(shm_disk_excess(s, 4 * MIB, false), 10 * MIB);
+	CU_ASSERT_EQUAL(shm_disk_excess(s, 3 * MIB, false), 0); /* it cannot have room any more */
+	CU_ASSERT_EQUAL(shm_disk_reserve(s, a, 4 * MIB, 5 * MIB), ROOM_HAD);
+	CU_ASSERT_EQUAL(shm_disk_excess(s, 5 * MIB, true), 0);
+	shm_destroy(&s);
+}
+
 /* --- many at once ---------------------------------------------------------------------------- */
 
 struct hammer {
@@ -218,6 +240,7 @@ static CU_TestInfo tests[] = {
     {"a bucket is set only if nobody changed it", a_bucket_is_set_only_if_nobody_changed_it},
     {"gc is told how much to evict", gc_is_told_how_much_to_evict},
     {"free space counts what is still to be taken", free_space_counts_what_is_still_to_be_taken},
+    {"the file system is a limit of its own", the_file_system_is_a_limit_of_its_own},
     {"many processes never have more than the limit", many_processes_never_have_more_than_the_limit},
 };
 
