@@ -173,6 +173,15 @@ note_proof(struct fill *f)
 		(void)index_put_proof(fs->c.index, f->source.unproven, &f->digest);
 }
 
+/* What is adopted was fetched in another life of the index. */
+static int64_t
+fetched_at(const struct fill *f, bool rename_part)
+{
+	struct stat st;
+
+	return rename_part || fstat(f->fd, &st) != 0 ? clock_wall() : store_fetched_at(&st);
+}
+
 static void
 publish(struct fill *f, bool rename_part)
 {
@@ -180,7 +189,7 @@ publish(struct fill *f, bool rename_part)
 	struct index_object o = {
 	    .kind = (uint8_t)f->source.kind,
 	    .size = f->bytes,
-	    .fetched_at = clock_wall(),
+	    .fetched_at = fetched_at(f, rename_part),
 	    .verified_at = clock_wall(),
 	    .usage = INDEX_NO_USAGE,
 	};

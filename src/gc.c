@@ -96,6 +96,8 @@ on_job(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (t->gc->ix != NULL)
+		gc_follow_clock(t->gc);
 	if (t->gc->ix != NULL || t->job->without_index)
 		next = t->job->run(t->gc);
 	child_beat(t->gc->child);

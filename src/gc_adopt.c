@@ -118,7 +118,6 @@ read_media_type(const struct file *f, char out[MEDIA_TYPE_SIZE])
 	return is;
 }
 
-/* Its bytes were written when it was fetched. */
 static void
 note_right(struct gc_adopt *a, const struct file *f)
 {
@@ -129,7 +128,7 @@ note_right(struct gc_adopt *a, const struct file *f)
 	memset(o, 0, sizeof(*o));
 	o->kind = OBJECT_BLOB;
 	o->size = (uint64_t)f->st.st_size;
-	o->fetched_at = f->st.st_mtime > 0 && f->st.st_mtime < now ? f->st.st_mtime : now;
+	o->fetched_at = store_fetched_at(&f->st);
 	o->verified_at = now;
 	o->usage = INDEX_NO_USAGE;
 	if (read_media_type(f, type) && strlen(type) < sizeof(o->media_type)) {

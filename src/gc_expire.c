@@ -33,7 +33,7 @@ passed(int64_t now_ms, int64_t then_ms, uint64_t limit_ms)
 }
 
 static enum reason
-judge(const struct gc *g, const struct index_object *o, int64_t used)
+judge(const struct gc *g, const struct index_object *o)
 {
 	const struct conf *conf = g->start->conf;
 	bool manifest = o->kind == OBJECT_MANIFEST;
@@ -42,7 +42,7 @@ judge(const struct gc *g, const struct index_object *o, int64_t used)
 
 	if (passed(g->expire->now_ms, index_fetched_ms(o), age))
 		return TOO_OLD;
-	return passed(g->expire->now_ms, used, unused) ? UNUSED : KEEP;
+	return passed(g->expire->now_ms, index_unused_since(g->ix, o), unused) ? UNUSED : KEEP;
 }
 
 static bool
@@ -50,8 +50,7 @@ look(const struct digest *d, const struct index_object *o, void *arg)
 {
 	struct gc *g = arg;
 	struct gc_expire *e = g->expire;
-	int64_t used = index_last_used(g->ix, o);
-	enum reason reason = judge(g, o, used);
+	enum reason reason = judge(g, o);
 
 	if (reason == KEEP)
 		return true;
@@ -60,7 +59,9 @@ look(const struct digest *d, const struct index_object *o, void *arg)
 		e->list = xrealloc(e->list, e->size * sizeof(*e->list));
 	}
 	e->list[e->n++] = (struct expired){
-	    {*d, o->kind == OBJECT_MANIFEST, reason == TOO_OLD, o->fetched_at, used}, reason};
+	    {*d, o->kind == OBJECT_MANIFEST, reason == TOO_OLD, o->fetched_at,
+		index_last_used(g->ix, o)},
+	    reason};
 	return true;
 }
 
@@ -76,6 +77,12 @@ gc_expire_begin(struct gc *g)
 {
 	g->expire = xcalloc(1, sizeof(*g->expire));
 	g->expire->now_ms = clock_wall_ms();
+}
+
+void
+gc_expire_shift(struct gc *g, int64_t by_ms)
+{
+	g->expire->now_ms += by_ms;
 }
 
 void

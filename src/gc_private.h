@@ -121,6 +121,8 @@ struct gc {
 	struct index_prune *prune; /* likewise */
 	bool rebuild;           /* the index was made afresh: files have no records yet */
 	struct gc_adopt *adopt; /* NULL: not begun, or done */
+	int64_t clock_offset;      /* clock_wall_ms() - clock_ms(), when it was looked at last … */
+	uint64_t clock_looked_ms;  /* … clock_ms; 0: never */
 	struct gc_evict evict;
 	struct gc_account account;
 };
@@ -137,6 +139,9 @@ uint64_t gc_collect_leases(struct gc *g); /* of dead owners, with their parts */
 uint64_t gc_remove_strays(struct gc *g);  /* parts without a lease */
 enum gc_bite gc_remove_strays_once(struct gc *g); /* the same, as a step of the pass */
 
+/* gc_clock.c: before each job. When the wall clock was set, the times of use go with it. */
+void gc_follow_clock(struct gc *g);
+
 /* gc_scrub.c: a job. Hashes objects again that were not for a time. */
 uint64_t gc_scrub(struct gc *g);
 void gc_end_scrub(struct gc *g);
@@ -152,6 +157,7 @@ void gc_end_adopt(struct gc *g);
 void gc_expire_begin(struct gc *g);
 enum gc_bite gc_expire(struct gc *g);
 void gc_expire_end(struct gc *g);
+void gc_expire_shift(struct gc *g, int64_t by_ms); /* the clock was set */
 
 /* gc_clean.c: a step. */
 void gc_clean_begin(struct gc *g);

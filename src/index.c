@@ -39,6 +39,9 @@ index_open_sized(const char *dir, size_t map_bytes)
 	}
 	ix->usage = index_usage_open(dir);
 	(void)index_env_write(ix, "look at the usage slots", index_slot_restore, NULL);
+	(void)index_env_read(ix, "look when it was made", index_format_made, &ix->made_ms);
+	if (ix->made_ms > clock_wall_ms()) /* by a clock that was wrong */
+		ix->made_ms = 0;
 	return ix;
 }
 
@@ -150,13 +153,11 @@ store_object(struct index *ix, MDB_txn *txn, struct question *q, const struct in
 	int rc;
 
 	o.usage = before->has_object ? before->object.usage : INDEX_NO_USAGE;
-	if (o.usage == INDEX_NO_USAGE) {
-		rc = index_slot_take(ix, txn, &o.usage);
-		if (rc != 0)
-			return rc;
-		if (o.usage != INDEX_NO_USAGE)
-			index_usage_set(ix->usage, o.usage, first_used(&o));
-	}
+	if (o.usage == INDEX_NO_USAGE && (rc = index_slot_take(ix, txn, &o.usage)) != 0)
+		return rc;
+	if (ix->usage != NULL && o.usage != INDEX_NO_USAGE &&
+	    (!before->has_object || before->object.fetched_at != o.fetched_at))
+		index_usage_set(ix->usage, o.usage, first_used(&o));
 	return put_record(
 	    ix, txn, DB_OBJECTS, &q->key, record, index_record_encode_object(&o, record));
 }
@@ -367,11 +368,28 @@ index_touch(struct index *ix, const struct index_object *o, int64_t now_ms)
 int64_t
 index_last_used(struct index *ix, const struct index_object *o)
 {
-	int64_t used = 0, fetched = index_fetched_ms(o);
+	int64_t used = 0;
 
 	if (ix->usage != NULL && o->usage != INDEX_NO_USAGE)
 		used = index_usage_get(ix->usage, o->usage);
-	return used > fetched ? used : fetched;
+	return used != 0 ? used : index_fetched_ms(o);
+}
+
+int64_t
+index_unused_since(struct index *ix, const struct index_object *o)
+{
+	int64_t used = index_last_used(ix, o);
+
+	return used > ix->made_ms ? used : ix->made_ms;
+}
+
+void
+index_shift_usage(struct index *ix, int64_t by_ms, int64_t now_ms, int64_t young_ms)
+{
+	if (ix->usage != NULL)
+		index_usage_shift(ix->usage, by_ms, now_ms, young_ms);
+	if (ix->made_ms != 0)
+		ix->made_ms += by_ms;
 }
 
 enum index_result

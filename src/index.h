@@ -132,9 +132,13 @@ enum index_result index_prune(struct index *ix, struct index_prune *p, int64_t n
 void index_touch(struct index *ix, const struct index_object *o, int64_t now_ms);
 /* Its fetched_at in milliseconds; of a record that is out of reason, the largest there are. */
 int64_t index_fetched_ms(const struct index_object *o);
-/* When `o` was last used, in milliseconds since 1970, or its fetched_at when that is later or all
- * that is known. */
+/* When `o` was last used, in milliseconds since 1970, or its fetched_at when that is all that is known. */
 int64_t index_last_used(struct index *ix, const struct index_object *o);
+/* The same, or when the index was made, if that is later: of what was used before nothing is known. */
+int64_t index_unused_since(struct index *ix, const struct index_object *o);
+/* The wall clock was set by so much and is `now_ms` now: every time of use goes with it, but for those of
+ * the last `young_ms`, which may have been taken after that. */
+void index_shift_usage(struct index *ix, int64_t by_ms, int64_t now_ms, int64_t young_ms);
 
 /* How large it is. */
 enum { INDEX_DATABASES = 4 };

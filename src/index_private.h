@@ -25,6 +25,7 @@ struct index {
 	struct index_usage *usage; /* NULL: could not be opened */
 	bool lost;                 /* the environment or its map: opened again before its next use */
 	uint64_t reopened_ms;      /* clock_ms; 0: never */
+	int64_t made_ms;           /* clock_wall_ms; 0: not known */
 	bool odd_seen;             /* a record that could not be decoded was logged */
 	uint64_t failures;         /* of transactions, not yet taken */
 	int logged_rc;             /* the last failure that was logged … */
@@ -55,6 +56,9 @@ void index_odd_record(struct index *ix, enum index_db db);
 
 /* index_format.c: MDB_VERSION_MISMATCH when the index is of another format; a new one is marked. */
 int index_format_check(struct index *ix, MDB_txn *txn);
+
+/* When the index was made; MDB_NOTFOUND: that is not known. */
+int index_format_made(struct index *ix, MDB_txn *txn, void *made_ms);
 
 /* index_scan.c: walks over a database in batches. A step of the caller's empties what it collects, then lets
  * index_batch() call `row` for the records after the one that the walk has reached, until that returns INDEX_ENOUGH,

@@ -135,6 +135,28 @@ index_usage_get(struct index_usage *u, uint32_t slot)
 	return p != NULL ? atomic_load_explicit(p, memory_order_relaxed) : 0;
 }
 
+/* Was this slot set before the clock was? One that is younger than that may be either, if the clock was set back. */
+static bool
+is_of_before(int64_t used, int64_t by_ms, int64_t now_ms, int64_t young_ms)
+{
+	if (used == 0)
+		return false;
+	return by_ms > 0 ? used <= now_ms - by_ms : used > now_ms || used < now_ms - young_ms;
+}
+
+/* One that somebody sets meanwhile stays as it is set. */
+void
+index_usage_shift(struct index_usage *u, int64_t by_ms, int64_t now_ms, int64_t young_ms)
+{
+	map_again(u);
+	for (size_t i = 0; i < u->length / SLOT_BYTES; i++) {
+		int64_t used = atomic_load_explicit(&u->slots[i], memory_order_relaxed);
+
+		if (is_of_before(used, by_ms, now_ms, young_ms))
+			atomic_compare_exchange_strong(&u->slots[i], &used, used + by_ms);
+	}
+}
+
 bool
 index_usage_sync(struct index_usage *u)
 {

@@ -22,6 +22,9 @@ bool index_usage_reserve(struct index_usage *u, uint32_t slot) __attribute__((wa
 void index_usage_set(struct index_usage *u, uint32_t slot, int64_t when_ms);
 int64_t index_usage_get(struct index_usage *u, uint32_t slot);
 
+/* Adds `by_ms` to what was set before the clock was set by so much to `now_ms`: index_shift_usage(). */
+void index_usage_shift(struct index_usage *u, int64_t by_ms, int64_t now_ms, int64_t young_ms);
+
 /* Flushes to disk. False with errno. */
 bool index_usage_sync(struct index_usage *u) __attribute__((warn_unused_result));
 

@@ -36,12 +36,14 @@ request_touch_image(struct request *req)
 {
 	struct touching t = {req->s->index, clock_wall_ms()};
 	size_t n = req->size > 0 ? (size_t)req->size : 0;
+	int64_t used;
 	char *text;
 
 	if (req->route.kind != ROUTE_MANIFEST || req->s->index == NULL || req->fd < 0 || n == 0 ||
 	    n > MANIFEST_MAX)
 		return;
-	if (req->hit && t.now_ms - index_last_used(t.ix, &req->object) < AGAIN_MS)
+	used = index_last_used(t.ix, &req->object);
+	if (req->hit && used <= t.now_ms && t.now_ms - used < AGAIN_MS)
 		return;
 	text = xmalloc(n);
 	if (pread(req->fd, text, n, 0) == (ssize_t)n)

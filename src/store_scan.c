@@ -11,6 +11,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "store_private.h"
 #include "xalloc.h"
@@ -247,6 +248,14 @@ bool
 store_part_disk(struct store *s, const char *name, uint64_t *bytes)
 {
 	return disk_at(s->parts, name, bytes);
+}
+
+int64_t
+store_fetched_at(const struct stat *st)
+{
+	int64_t now = clock_wall();
+
+	return st->st_mtime > 0 && st->st_mtime < now ? st->st_mtime : now;
 }
 
 bool

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "store.h"
 
@@ -41,6 +42,8 @@ bool store_object_disk(struct store *s, const struct digest *d, uint64_t *bytes)
 bool store_part_disk(struct store *s, const char *name, uint64_t *bytes);
 /* Of an open file. What its file system has not counted yet, it will: at least its length. */
 bool store_file_disk(int fd, uint64_t *bytes) __attribute__((warn_unused_result));
+/* When an object was fetched, as its file tells: seconds since 1970; now, when that is not in the past. */
+int64_t store_fetched_at(const struct stat *st);
 /* Is there the folder for objects like this one? */
 bool store_has_folder(struct store *s, const struct digest *d);
 /* Of the index's files; and of the folders, for which some hundred are looked at. */

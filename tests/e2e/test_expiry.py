@@ -1,19 +1,23 @@
 """maxAge and maxUnused, of layers and of manifests: what is due goes in a pass, what is used stays, and an
 image's layers stay with its manifest. Objects get their age from the index of a cache that is stopped, or by
 waiting for one that is short."""
+import os
 import threading
 
 import pytest
 
-from client import KIB
+from client import KIB, MIB
+from faults import Faults
 from harness import noise, wait_until
 from test_disk import stored
+from test_recovery import drop_index
 
 FAST = {"interval": "200ms"}
 
 
-def collected(new_cache, origin, **gc):
-    return new_cache(origin, gc=FAST | gc)
+def collected(new_cache, origin, dataPath=None, environment=None, **gc):
+    where = {"dataPath": dataPath} if dataPath else {}
+    return new_cache(origin, environment=environment, gc=FAST | gc, **where)
 
 
 def wait_passes(cache, count=2):
@@ -133,6 +137,76 @@ def test_layers_stay_as_long_as_their_manifest_is_asked_for(new_cache, origin):
     keeper.end()
     assert stored(cache, its_blobs) == its_blobs
     assert [len(origin.fetches(b)) for b in its_blobs[1:]] == [1] * (len(its_blobs) - 1)
+
+
+def test_a_clock_that_is_set_makes_nothing_expire(new_cache, origin, small_disk, tmp_path):
+    """Forward by more than maxUnused, and back: what was used a moment ago was used a moment ago."""
+    disk = small_disk("64m")
+    faults = Faults(tmp_path, disk)
+    cache = collected(new_cache, origin, layers={"maxUnused": "1h"}, dataPath=str(disk),
+                      environment=faults.environment)
+    blob = origin.blob("team/app", noise(100 * KIB))
+    cache.fetch(blob)
+    for seconds, way in ((86400, "forward"), (-86400, "back"), (0, "forward")):
+        faults.step_clock(seconds)
+        cache.wait_log(f"the clock was set {way} by ")
+        wait_passes(cache)
+        assert stored(cache, [blob]) == [blob]
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_clock_that_is_set_does_not_change_what_was_used_last(new_cache, origin, small_disk, tmp_path, seconds):
+    disk = small_disk("64m")
+    faults = Faults(tmp_path, disk)
+    cache = collected(new_cache, origin, disk={"maxSize": 12 * MIB}, dataPath=str(disk),
+                      environment=faults.environment)
+    blobs = [origin.blob("team/app", noise(MIB, n)) for n in range(8)]
+    for b in blobs:
+        cache.fetch(b)
+    faults.step_clock(seconds)
+    cache.wait_log("the clock was set ")
+    for b in blobs[:3]:
+        cache.fetch(b)
+    for n in range(4):
+        cache.fetch(origin.blob("team/app", noise(MIB, 100 + n)))
+    kept = stored(cache, blobs)
+    assert kept[:3] == blobs[:3] and blobs[3] not in kept
+
+
+def grow_old(cache):
+    """Its index is lost, and its files are from long ago."""
+    cache.stop()
+    drop_index(cache)
+    for path in cache.objects():
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+
+
+def test_when_the_index_was_lost_unused_counts_from_then(new_cache, origin):
+    """Nobody knows how long: a cache that is used all day must not be empty after a loss of power."""
+    cache = collected(new_cache, origin, layers={"maxUnused": "1h"}, manifests={"maxUnused": "1h"})
+    manifest, blobs = image_of(origin)
+    pull(cache, manifest, blobs)
+    grow_old(cache)
+    cache.start()
+    cache.wait_log("recovery: the index is complete")
+    wait_passes(cache)
+    assert len(cache.objects()) == 1 + len(blobs)
+    cache.restart()
+    wait_passes(cache)
+    assert len(cache.objects()) == 1 + len(blobs)
+
+
+def test_when_the_index_was_lost_age_counts_from_the_fetch(new_cache, origin):
+    """Also of what a client asks for before gc has come to it."""
+    cache = collected(new_cache, origin)
+    blob = origin.blob("team/app", noise(100 * KIB))
+    cache.fetch(blob)
+    grow_old(cache)
+    cache.config["gc"] = FAST | {"layers": {"maxAge": "100d", "checkRate": "1KiB/s"}}
+    cache.start()
+    cache.fetch(blob)
+    wait_gone(cache, blob)
+    assert len(origin.fetches(blob)) == 1
 
 
 def test_expiry_is_counted_and_told_by_the_pass(new_cache, origin):

@@ -10,6 +10,7 @@ import time
 
 import disk_use
 from client import KIB, MIB
+from faults import Faults
 from harness import UNPRIVILEGED, Download, give, noise, wait_until
 from script import Answer, Gate
 from test_disk import limited, stored
@@ -193,19 +194,19 @@ def test_an_upstream_that_sends_more_than_it_said_ends_the_fill(new_cache, origi
     wait_until(lambda: cache.parts() == [] and cache.objects() == [], "nothing stays")
 
 
-def test_layers_of_a_manifest_that_is_asked_for_stay_though_they_are_old(new_cache, origin):
+def test_layers_of_a_manifest_that_is_asked_for_stay_though_they_are_old(new_cache, origin, small_disk, tmp_path):
     """A store from long ago: the manifest is a hit, and its layers count as used with it."""
-    cache = new_cache(origin)
+    disk = small_disk("64m")
+    faults = Faults(tmp_path, disk)
+    faults.step_clock(-1000 * 86400)
+    cache = new_cache(origin, dataPath=str(disk), environment=faults.environment)
     images = [origin.image("team/app", f"v{n}", [noise(100 * KIB, n)]) for n in (1, 2)]
     for manifest, blobs in images:
         assert cache.get(manifest.tag_target, [("Accept", manifest.media_type)]).status == 200
         fetch_all(cache, blobs)
     cache.stop()
-    drop_index(cache)
-    for path in cache.objects():
-        os.utime(path, (1_000_000_000, 1_000_000_000))
+    faults.step_clock(0)
     cache.start()
-    cache.wait_log("recovery: the index is complete")
     (wanted, its_blobs), (_, other_blobs) = images
     assert cache.get(wanted.tag_target, [("Accept", wanted.media_type)]).body == wanted.data
     cache.stop()

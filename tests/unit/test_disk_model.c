@@ -468,7 +468,7 @@ is_unused(const struct digest *d, const struct index_object *o, void *arg)
 
 	(void)d;
 	MUST(o->kind == OBJECT_MANIFEST ||
-	    began_ms - index_last_used(world->gc.ix, o) <= UNUSED_MS);
+	    began_ms - index_unused_since(world->gc.ix, o) <= UNUSED_MS);
 	return true;
 }
 
