@@ -38,6 +38,8 @@ struct gc_clean {
 	unsigned bucket;
 	enum stage stage;
 	struct store_folder *folder;
+	struct store_entry entry; /* the one that was come to … */
+	bool large;               /* … a stranger of which there is more to remove */
 	struct record *records; /* of the bucket and algorithm, in the order of their digests */
 	size_t n, size, next;
 	uint64_t seen[SHM_DISK_KINDS]; /* the bucket's account, before anything of it was counted */
@@ -46,21 +48,23 @@ struct gc_clean {
 
 /* --- strangers ------------------------------------------------------------------------------- */
 
-static void
-remove_stranger(struct gc *g, const struct store_entry *e)
+/* False: there is more of it than goes in one bite. */
+static bool
+remove_stranger(struct gc *g, const struct store_entry *e, unsigned *budget)
 {
-	unsigned budget = STRANGER_BUDGET;
-
 	if (clock_wall() - e->written < STRANGER_AGE_SECONDS)
-		return;
-	if (store_folder_remove(g->clean->folder, e->name, &budget)) {
+		return true;
+	if (store_folder_remove(g->clean->folder, e->name, budget)) {
 		log_warn("removed %s, which is no object, from the store", e->name);
 		g->pass.strangers++;
 		shm_count(g->start->shm, g->start->number, COUNT_CLEANED, 1);
-	} else if (errno != EAGAIN) {
+	} else if (errno == EAGAIN) {
+		return false;
+	} else {
 		log_warn("cannot remove %s, which is no object, from the store: %s", e->name,
 		    strerror(errno));
 	}
+	return true;
 }
 
 /* --- files ----------------------------------------------------------------------------------- */
@@ -135,15 +139,16 @@ static bool
 look_at_files(struct gc *g)
 {
 	struct gc_clean *c = g->clean;
-	struct store_entry e;
+	unsigned budget = STRANGER_BUDGET;
 
 	for (int i = 0; i < BITE_FILES; i++) {
-		if (c->folder == NULL || !store_folder_next(c->folder, &e))
+		if (!c->large && (c->folder == NULL || !store_folder_next(c->folder, &c->entry)))
 			return false;
-		if (c->level == STORE_BUCKET && e.belongs)
-			take_file(g, &e);
-		else if (!e.belongs)
-			remove_stranger(g, &e);
+		if (c->level == STORE_BUCKET && c->entry.belongs)
+			take_file(g, &c->entry);
+		c->large = !c->entry.belongs && !remove_stranger(g, &c->entry, &budget);
+		if (c->large)
+			break;
 	}
 	return true;
 }

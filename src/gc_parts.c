@@ -1,5 +1,7 @@
 /* What dead fills leave behind: leases of dead owners with their parts, and parts without a
  * lease. Two jobs, each in bounded bites. */
+#include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 #include "lease.h"
 #include "log.h"
 #include "store.h"
+#include "store_scan.h"
 
 enum {
 	LEASE_GRACE_MS = 2000,  /* a follower takes over a dead lease within this time */
@@ -42,11 +45,26 @@ gc_collect_leases(struct gc *g)
 	return dropped == GC_BATCH ? COLLECT_AGAIN_MS : COLLECT_MS;
 }
 
+/* --- any part -------------------------------------------------------------------------------- */
+
+bool
+gc_remove_part(struct gc *g, const char *name, unsigned *budget)
+{
+	if (store_remove_part_file(g->store, name) ||
+	    ((errno == ENOTEMPTY || errno == EEXIST) &&
+		store_remove_part_folder(g->store, name, budget)))
+		return true;
+	if (errno != EAGAIN)
+		log_warn("cannot remove the part %s: %s", name, strerror(errno));
+	return false;
+}
+
 /* --- stray parts ----------------------------------------------------------------------------- */
 
 struct strays {
 	struct gc *gc;
 	unsigned removed;
+	unsigned budget; /* entries of folders that may still be removed */
 };
 
 static bool
@@ -80,22 +98,19 @@ remove_stray(const char *name, bool known, const struct digest *d, uint64_t id, 
 
 	if (s->removed >= GC_BATCH || (known && !part_is_stray(s->gc, d, id)))
 		return;
-	if (store_remove_part_file(s->gc->store, name))
-		s->removed++;
-	else
-		log_warn("cannot remove the part %s", name);
+	s->removed += gc_remove_part(s->gc, name, &s->budget);
 }
 
 enum gc_bite
 gc_remove_strays_once(struct gc *g)
 {
-	struct strays s = {.gc = g};
+	struct strays s = {.gc = g, .budget = GC_BATCH};
 
 	if (store_each_part(g->store, remove_stray, &s) < 0)
 		log_warn("cannot read the folder of parts");
 	if (s.removed > 0)
 		log_info("removed %u parts without a lease", s.removed);
-	return s.removed == GC_BATCH ? GC_MORE : GC_DONE;
+	return s.removed == GC_BATCH || s.budget == 0 ? GC_MORE : GC_DONE;
 }
 
 uint64_t

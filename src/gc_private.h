@@ -137,6 +137,8 @@ void gc_drop_fills(struct gc *g);
 /* gc_parts.c: jobs. */
 uint64_t gc_collect_leases(struct gc *g); /* of dead owners, with their parts */
 uint64_t gc_remove_strays(struct gc *g);  /* parts without a lease */
+/* Whatever it is, at most `*budget` entries of a folder: what is left of one goes with the strays. */
+bool gc_remove_part(struct gc *g, const char *name, unsigned *budget);
 enum gc_bite gc_remove_strays_once(struct gc *g); /* the same, as a step of the pass */
 
 /* gc_clock.c: before each job. When the wall clock was set, the times of use go with it. */

@@ -101,13 +101,13 @@ static void
 remove_any_part(const char *name, bool known, const struct digest *d, uint64_t id, void *arg)
 {
 	struct gc *g = arg;
+	unsigned budget = GC_BATCH;
 
 	(void)known;
 	(void)d;
 	(void)id;
 	child_beat(g->child);
-	if (!store_remove_part_file(g->store, name))
-		log_warn("cannot remove the part %s", name);
+	(void)gc_remove_part(g, name, &budget);
 }
 
 /* When no listener lives: every lease is dead and nobody writes to a part. */

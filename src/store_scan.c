@@ -211,6 +211,15 @@ store_folder_remove(struct store_folder *f, const char *name, unsigned *budget)
 	return remove_entry(dirfd(f->dir), name, f->device, MAX_DEPTH, budget);
 }
 
+bool
+store_remove_part_folder(struct store *s, const char *name, unsigned *budget)
+{
+	struct stat st;
+
+	return fstat(s->parts, &st) == 0 &&
+	    remove_entry(s->parts, name, st.st_dev, MAX_DEPTH, budget);
+}
+
 /* --- how much room --------------------------------------------------------------------------- */
 
 static bool

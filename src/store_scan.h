@@ -37,6 +37,10 @@ bool store_folder_next(struct store_folder *f, struct store_entry *e)
 bool store_folder_remove(struct store_folder *f, const char *name, unsigned *budget)
     __attribute__((warn_unused_result));
 
+/* The same for what is in the folder of parts and is a folder. */
+bool store_remove_part_folder(struct store *s, const char *name, unsigned *budget)
+    __attribute__((warn_unused_result));
+
 /* Bytes of the object's, or the part's, blocks. False with errno; then they are 0. */
 bool store_object_disk(struct store *s, const struct digest *d, uint64_t *bytes);
 bool store_part_disk(struct store *s, const char *name, uint64_t *bytes);
