@@ -46,10 +46,12 @@ check_readers(struct gc *g)
 static uint64_t
 sync_index(struct gc *g)
 {
+	bool synced;
+
 	if (generations_changed(g))
 		check_readers(g);
-	if (index_sync(g->ix) != INDEX_OK)
-		log_debug("the index was not synced");
+	if (gc_sync_ended(g, &synced))
+		gc_sync_begin(g);
 	shm_count(g->start->shm, g->start->number, COUNT_INDEX_ERRORS, index_take_failures(g->ix));
 	return SYNC_MS;
 }
@@ -183,14 +185,15 @@ close_cleanly(struct gc *g)
 {
 	bool synced;
 
+	(void)gc_sync_wait(g);
 	if (g->ix == NULL)
 		return;
 	gc_drop_fills(g);
 	gc_account_save(g);
-	synced = index_sync(g->ix) == INDEX_OK;
+	gc_sync_begin(g);
+	synced = gc_sync_wait(g);
 	index_close(&g->ix);
-	synced = store_sync_all(g->store, beat, g->child) && synced;
-	if (synced && store_write_state(g->store, true))
+	if (synced && store_close_cleanly(g->store, beat, g->child))
 		log_info("the store is closed cleanly");
 	else
 		log_warn("the store cannot be marked as closed cleanly");

@@ -123,6 +123,7 @@ struct gc {
 	struct gc_adopt *adopt; /* NULL: not begun, or done */
 	int64_t clock_offset;      /* clock_wall_ms() - clock_ms(), when it was looked at last … */
 	uint64_t clock_looked_ms;  /* … clock_ms; 0: never */
+	struct gc_sync *sync; /* NULL: none is under way */
 	struct gc_evict evict;
 	struct gc_account account;
 };
@@ -143,6 +144,13 @@ enum gc_bite gc_remove_strays_once(struct gc *g); /* the same, as a step of the 
 
 /* gc_clock.c: before each job. When the wall clock was set, the times of use go with it. */
 void gc_follow_clock(struct gc *g);
+
+/* gc_sync.c: begins to bring to the disk what the index is now, unless that is under way. */
+void gc_sync_begin(struct gc *g);
+/* False: it is under way. *synced: it has come to its end, and well. */
+bool gc_sync_ended(struct gc *g, bool *synced);
+/* Waits for its end, with heartbeats. */
+bool gc_sync_wait(struct gc *g);
 
 /* gc_scrub.c: a job. Hashes objects again that were not for a time. */
 uint64_t gc_scrub(struct gc *g);

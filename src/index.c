@@ -3,6 +3,7 @@
 #include "index.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -392,15 +393,24 @@ index_shift_usage(struct index *ix, int64_t by_ms, int64_t now_ms, int64_t young
 		ix->made_ms += by_ms;
 }
 
-enum index_result
-index_sync(struct index *ix)
+bool
+index_dup_files(struct index *ix, int fds[INDEX_FILES])
 {
-	int rc = ix->lost ? MDB_PANIC : mdb_env_sync(ix->env, 1);
+	mdb_filehandle_t data;
 
-	if (rc == 0 && ix->usage != NULL && !index_usage_sync(ix->usage))
-		rc = errno;
-	if (rc == 0)
-		return INDEX_OK;
-	index_env_failed(ix, "flush", rc);
-	return INDEX_ERROR;
+	fds[0] = fds[1] = -1;
+	if (ix->lost || mdb_env_get_fd(ix->env, &data) != 0) {
+		errno = EIO;
+		return false;
+	}
+	if (ix->usage != NULL && (fds[1] = index_usage_dup(ix->usage)) < 0)
+		return false;
+	fds[0] = fcntl(data, F_DUPFD_CLOEXEC, 0);
+	return fds[0] >= 0;
+}
+
+void
+index_sync_failed(struct index *ix, int error)
+{
+	index_env_failed(ix, "flush", error);
 }

@@ -148,8 +148,12 @@ struct index_stats {
 };
 enum index_result index_get_stats(struct index *ix, struct index_stats *s);
 
-/* Flushes to disk; blocks for tens of milliseconds: the gc child only. */
-enum index_result index_sync(struct index *ix);
+/* Descriptors of the files that fdatasync() brings to the disk, the caller's to close: it may block for as long as
+ * the disk likes. -1: there is no such file. False with errno: what there is is still to be closed. */
+enum { INDEX_FILES = 2 };
+bool index_dup_files(struct index *ix, int fds[INDEX_FILES]) __attribute__((warn_unused_result));
+/* It failed: logged and counted as the index's other failures. */
+void index_sync_failed(struct index *ix, int error);
 /* How many transactions have failed since this was asked last, whatever was made of it: for COUNT_INDEX_ERRORS. */
 uint64_t index_take_failures(struct index *ix);
 /* Frees the reader slots of dead processes. Returns how many. */

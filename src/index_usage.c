@@ -157,8 +157,8 @@ index_usage_shift(struct index_usage *u, int64_t by_ms, int64_t now_ms, int64_t 
 	}
 }
 
-bool
-index_usage_sync(struct index_usage *u)
+int
+index_usage_dup(const struct index_usage *u)
 {
-	return fdatasync(u->fd) == 0;
+	return fcntl(u->fd, F_DUPFD_CLOEXEC, 0);
 }

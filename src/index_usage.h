@@ -25,7 +25,7 @@ int64_t index_usage_get(struct index_usage *u, uint32_t slot);
 /* Adds `by_ms` to what was set before the clock was set by so much to `now_ms`: index_shift_usage(). */
 void index_usage_shift(struct index_usage *u, int64_t by_ms, int64_t now_ms, int64_t young_ms);
 
-/* Flushes to disk. False with errno. */
-bool index_usage_sync(struct index_usage *u) __attribute__((warn_unused_result));
+/* Another descriptor of the file, the caller's to close. -1 with errno. */
+int index_usage_dup(const struct index_usage *u);
 
 #endif

@@ -301,6 +301,7 @@ static void
 begin_closing(struct master *m, uint64_t now)
 {
 	master_signal_gc(m, SIGTERM);
+	m->closing_since = now;
 	m->deadline = now + MASTER_GC_STOP_MS;
 	set_phase(m, MASTER_CLOSING);
 }
@@ -320,13 +321,22 @@ advance_draining(struct master *m, uint64_t now)
 	}
 }
 
+/* What a clean end is worth is a hash over the whole store, if the machine is about to stop. */
+static bool
+gc_is_at_it(const struct master *m, uint64_t now)
+{
+	return now - m->closing_since < MASTER_GC_STOP_MAX_MS &&
+	    now < shm_last_heartbeat(m->shm, master_gc(m)->number) + MASTER_GC_STOP_MS;
+}
+
 static void
 advance_closing(struct master *m, uint64_t now)
 {
 	if (master_gc(m)->pid == 0) {
 		set_phase(m, MASTER_STOPPED);
-	} else if (now >= m->deadline && m->deadline != 0) {
-		log_warn("gc did not end in %d ms: killing it", MASTER_GC_STOP_MS);
+	} else if (now >= m->deadline && m->deadline != 0 && !gc_is_at_it(m, now)) {
+		log_warn("gc did not end in %llu ms: killing it",
+		    (unsigned long long)(now - m->closing_since));
 		master_signal_gc(m, SIGKILL);
 		m->deadline = 0;
 	}

@@ -39,7 +39,8 @@ struct tls_server;
 struct users;
 
 enum {
-	MASTER_GC_STOP_MS = 30000, /* what gc may take to sync and mark the store */
+	MASTER_GC_STOP_MS = 30000, /* what gc may take to sync and mark the store: without heartbeats … */
+	MASTER_GC_STOP_MAX_MS = 600000, /* … and with them, from a disk that takes its time */
 	MASTER_START_MS = 60000,   /* what a child may take to be ready */
 	MASTER_GC_TRIES = 3,       /* deaths of gc before the listeners are started without it */
 	MASTER_BOUND_SIZE = 128,   /* an address and port, or the path of a Unix socket, as text */
@@ -127,6 +128,7 @@ struct master {
 	struct master_socket *metrics; /* for gc */
 	unsigned nmetrics;
 	uint64_t deadline;   /* of the present phase, when it has one */
+	uint64_t closing_since; /* MASTER_CLOSING */
 	uint64_t last_turn;  /* of the loop … */
 	uint64_t watch_from; /* … which stood still until then: no child is blamed for that */
 	unsigned stops;      /* how often TERM or INT came */

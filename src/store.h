@@ -99,9 +99,9 @@ bool store_quarantine_index(struct store *s) __attribute__((warn_unused_result))
  * outlives the process. False with errno. */
 bool store_set_incomplete(struct store *s, bool incomplete) __attribute__((warn_unused_result));
 bool store_is_incomplete(struct store *s);
-/* Writes all of the file system to its disk, objects included: they are not synced one by one. Calls
- * `beat` all the while. False: a crash of the machine might still lose something. */
-bool store_sync_all(struct store *s, void (*beat)(void *arg), void *arg)
+/* Writes all of the file system to its disk, objects included (they are not synced one by one), and then the mark
+ * of a clean end. Calls `beat` all the while. False: there is no such mark; said why in the log. */
+bool store_close_cleanly(struct store *s, void (*beat)(void *arg), void *arg)
     __attribute__((warn_unused_result));
 
 #endif

@@ -342,7 +342,7 @@ store_save_note(struct store *s, const void *data, size_t size)
 
 	if (fd < 0)
 		return false;
-	ok = write(fd, data, size) == (ssize_t)size && fdatasync(fd) == 0;
+	ok = write(fd, data, size) == (ssize_t)size;
 	close(fd);
 	if (!ok)
 		unlinkat(s->index, note_name, 0);

@@ -57,7 +57,7 @@ uint64_t store_folders_disk(struct store *s);
 uint64_t store_free(struct store *s);
 
 /* A small file beside the index, for what gc knows at a clean end and wants to know again at the next
- * start. Loading removes it, so that it is never believed twice. False: there is none of this size. */
+ * start; store_close_cleanly() brings it to the disk. Loading removes it, so that it is never believed twice. False: there is none of this size. */
 bool store_save_note(struct store *s, const void *data, size_t size)
     __attribute__((warn_unused_result));
 bool store_load_note(struct store *s, void *data, size_t size) __attribute__((warn_unused_result));

@@ -312,9 +312,18 @@ store_is_incomplete(struct store *s)
 	return faccessat(s->index, incomplete_name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* syncfs() may take longer than any heartbeat, so a child does it. */
+static bool
+sync_and_mark(struct store *s)
+{
+	if (syncfs(s->root) == 0)
+		return store_write_state(s, true);
+	log_error("store: cannot sync the file system: %m");
+	return false;
+}
+
+/* All this may take longer than any heartbeat, so a child does it. */
 bool
-store_sync_all(struct store *s, void (*beat)(void *arg), void *arg)
+store_close_cleanly(struct store *s, void (*beat)(void *arg), void *arg)
 {
 	const struct timespec pause = {0, SYNC_LOOK_MS * 1000000L};
 	pid_t pid = fork();
@@ -322,9 +331,9 @@ store_sync_all(struct store *s, void (*beat)(void *arg), void *arg)
 	pid_t got;
 
 	if (pid == 0)
-		_exit(syncfs(s->root) == 0 ? 0 : 1);
+		_exit(sync_and_mark(s) ? 0 : 1);
 	if (pid < 0)
-		return syncfs(s->root) == 0;
+		return sync_and_mark(s);
 	while ((got = waitpid(pid, &status, WNOHANG)) == 0 || (got < 0 && errno == EINTR)) {
 		beat(arg);
 		nanosleep(&pause, NULL);

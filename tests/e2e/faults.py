@@ -13,10 +13,11 @@ import pytest
 from harness import BINARY, HERE
 
 FUNCTIONS = ["open", "read", "write", "fstat", "fstatat", "fallocate", "ftruncate", "rename", "unlink",
-             "mkdir", "fsync", "readdir", "mmap", "msync", "sendfile", "flock", "statvfs"]
+             "mkdir", "fsync", "readdir", "mmap", "msync", "sendfile", "flock", "statvfs", "syncfs"]
 SIZE, NONE = 4096, -1
 AT = {"function": 264, "error": 268, "countdown": 272, "for_ever": 280, "hits": 284, "delay_us": 288,
       "clock_s": 296, "calls": 304}
+AT["delayed"] = AT["calls"] + 8 * len(FUNCTIONS)
 WIDE = {"countdown", "delay_us", "clock_s"}
 
 
@@ -73,7 +74,9 @@ class Faults:
     def hits(self):
         return struct.unpack_from("=i", self.map, AT["hits"])[0]
 
-    def delay(self, seconds):
+    def delay(self, seconds, function=None):
+        """Every call takes so long, or every one of this function."""
+        self._put("delayed", FUNCTIONS.index(function) + 1 if function else 0)
         self._put("delay_us", int(seconds * 1e6))
 
     def step_clock(self, seconds):

@@ -2,11 +2,14 @@
 process dies, nothing is left behind, and clients are served, or told."""
 import re
 import subprocess
+import time
 
 import pytest
 from client import KIB, MIB, Closed
 from faults import FUNCTIONS, Faults
 from harness import Download, alive, noise, wait_until
+from scrape import ask as ask_metrics
+from scrape import on
 
 ERRORS = {"open": ["EMFILE", "EIO", "EROFS"], "write": ["ENOSPC", "EIO"], "fallocate": ["ENOSPC", "EIO"],
           "mkdir": ["ENOSPC"], "rename": ["ENOSPC", "EIO"], "unlink": ["EROFS"], "ftruncate": ["ENOSPC"]}
@@ -207,6 +210,44 @@ def test_a_slow_disk_is_not_seen_but_in_time(sick, origin):
     faults.delay(0)
     assert all(alive(p) for p in children)
     nothing_is_left(cache)
+
+
+@pytest.mark.parametrize("function", ["fsync", "syncfs"])
+def test_an_end_is_clean_only_when_all_is_on_the_disk(sick, origin, function):
+    """The index (fsync), and all objects (syncfs); the mark is not even tried then."""
+    cache, faults = sick()
+    visitor = Visitor(cache, origin)
+    visitor.visit()
+    mark = cache.data / "index" / "state"
+    faults.arm(function, "EIO", for_ever=True)
+    cache.stop()
+    assert faults.hits
+    assert "\nclean 0\n" in mark.read_text()
+    assert "cannot be marked as closed cleanly" in cache.log() and "cannot write" not in cache.log()
+    faults.disarm()
+    cache.start()
+    visitor.visit()
+    cache.stop()
+    assert "\nclean 1\n" in mark.read_text()
+
+
+def test_a_disk_that_takes_long_to_sync_keeps_gc_from_nothing(sick, origin):
+    """Longer than server.heartbeatTimeout: gc lives, tells its health meanwhile, and ends cleanly."""
+    cache, faults = sick(**on(server={"heartbeatTimeout": "2s"}))
+    old = origin.blob("team/app", noise(150 * KIB))
+    cache.fetch(old)
+    gc = cache.gc()
+    faults.delay(2.2, "fsync")
+    before, longest = faults.calls("fsync"), 0
+    while faults.calls("fsync") < before + 2:
+        cache.fetch(old)
+        began = time.monotonic()
+        assert ask_metrics(cache, "/healthz").status == 200
+        longest = max(longest, time.monotonic() - began)
+    assert cache.gc() == gc
+    assert longest < 2
+    cache.stop()
+    assert "the store is closed cleanly" in cache.log(), cache.log()
 
 
 def test_a_file_that_is_being_hashed_is_not_read_by_others(sick, origin):

@@ -30,7 +30,7 @@
 /* In the order of faults.py. */
 enum function {
 	OPEN, READ, WRITE, FSTAT, FSTATAT, FALLOCATE, FTRUNCATE, RENAME, UNLINK, MKDIR, FSYNC, READDIR, MMAP,
-	MSYNC, SENDFILE, FLOCK, STATVFS, FUNCTIONS
+	MSYNC, SENDFILE, FLOCK, STATVFS, SYNCFS, FUNCTIONS
 };
 
 struct control {
@@ -44,6 +44,7 @@ struct control {
 	_Atomic int64_t delay_us;  /* of every call */
 	_Atomic int64_t clock_s;   /* added to the wall clock */
 	_Atomic int64_t calls[FUNCTIONS];
+	_Atomic int32_t delayed; /* only this function is slow, + 1; 0: every one */
 };
 
 static struct control *control;
@@ -71,7 +72,7 @@ fails(enum function f)
 {
 	int64_t delay = atomic_load(&control->delay_us), left;
 
-	if (delay > 0) {
+	if (delay > 0 && (atomic_load(&control->delayed) == 0 || atomic_load(&control->delayed) == (int32_t)f + 1)) {
 		struct timespec t = {delay / 1000000, delay % 1000000 * 1000};
 
 		syscall(SYS_nanosleep, &t, NULL);
@@ -289,7 +290,7 @@ fdatasync(int fd)
 int
 syncfs(int fd)
 {
-	return fd_fails(fd, FSYNC) ? -1 : (int)syscall(SYS_syncfs, fd);
+	return fd_fails(fd, SYNCFS) ? -1 : (int)syscall(SYS_syncfs, fd);
 }
 
 int

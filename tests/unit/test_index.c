@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CUnit/CUnit.h>
@@ -261,7 +262,6 @@ the_usage_array_grows_under_the_feet_of_others(void)
 	index_usage_set(b, 10000000, 7);
 	CU_ASSERT_EQUAL(index_usage_get(b, 10000000), 0);
 	CU_ASSERT_EQUAL(index_usage_get(a, 0), 1);
-	CU_ASSERT_TRUE(index_usage_sync(a));
 	index_usage_close(&a);
 	index_usage_close(&b);
 	scratch_remove(&folder);
@@ -552,9 +552,22 @@ static void
 the_index_can_be_synced(void)
 {
 	struct index *ix = begin();
+	static const char *const names[INDEX_FILES] = {"data.mdb", "usage"};
+	int fds[INDEX_FILES];
 
 	put(ix, 1, 1);
-	CU_ASSERT_EQUAL(index_sync(ix), INDEX_OK);
+	CU_ASSERT_TRUE_FATAL(index_dup_files(ix, fds));
+	for (int i = 0; i < INDEX_FILES; i++) {
+		char *path = scratch_path(folder, names[i]);
+		struct stat file, named;
+
+		CU_ASSERT_EQUAL(fdatasync(fds[i]), 0);
+		CU_ASSERT_EQUAL(fstat(fds[i], &file), 0);
+		CU_ASSERT_EQUAL(stat(path, &named), 0);
+		CU_ASSERT_EQUAL(file.st_ino, named.st_ino);
+		close(fds[i]);
+		free(path);
+	}
 	CU_ASSERT_EQUAL(index_reader_check(ix), 0);
 	end(&ix);
 }
