@@ -1,5 +1,6 @@
 """A disk that fails: every call of libc that the store and the index make fails, one after the other. No
 process dies, nothing is left behind, and clients are served, or told."""
+import random
 import re
 import subprocess
 import time
@@ -10,10 +11,13 @@ from faults import FUNCTIONS, Faults
 from harness import Download, alive, noise, wait_until
 from scrape import ask as ask_metrics
 from scrape import on
+from test_expiry import wait_passes
 
 ERRORS = {"open": ["EMFILE", "EIO", "EROFS"], "write": ["ENOSPC", "EIO"], "fallocate": ["ENOSPC", "EIO"],
           "mkdir": ["ENOSPC"], "rename": ["ENOSPC", "EIO"], "unlink": ["EROFS"], "ftruncate": ["ENOSPC"]}
 SERVING = {"open", "read", "write", "fstat", "rename", "sendfile"}  # called whenever something is served
+MANY = 24  # calls that are made to fail, of each function with each error
+PASS = {"open", "fstatat", "readdir"}  # called again and again by each pass
 SCRUB = {"layers": {"checkSHA": True, "checkInterval": "1s"}}
 
 
@@ -70,8 +74,7 @@ class Visitor:
 
     def keeps_again(self):
         """Whatever failed before: when the store has rested, each listener keeps what it fetches."""
-        wait_until(self.is_kept, "something is kept", 30)
-        assert all(self.is_kept() for _ in range(12)), self.cache.log()
+        wait_until(lambda: all(self.is_kept() for _ in range(12)), "all is kept", 40)
 
 
 def nothing_is_left(cache):
@@ -101,6 +104,43 @@ def test_each_call_fails_once_while_it_serves(sick, origin, function):
     nothing_is_left(cache)
     visitor.keeps_again()
     cache.stop()
+
+
+@pytest.mark.parametrize("function", ["open", "fstatat", "readdir", "unlink", "write"])
+def test_calls_fail_once_while_gc_evicts_and_cleans(sick, origin, function):
+    """Each visit makes it remove something, and there is a pass all the time. Of the thousand calls of a pass some
+    are tried."""
+    cache, faults = sick(gc={**SCRUB, "interval": "100ms", "disk": {"maxSize": "2MiB"}})
+    visitor = Visitor(cache, origin)
+    for _ in range(16):
+        visitor.visit()
+    before = faults.calls(function)
+    for _ in range(4):
+        visitor.visit()
+    wait_passes(cache, 1)
+    every = range(1, faults.calls(function) - before + 1)
+    assert len(every) > (100 if function in PASS else 0)
+    children = cache.children()
+    for n in every if len(every) <= MANY else sorted(random.Random(function).sample(every, MANY)):
+        faults.arm(function, ERRORS.get(function, ["EIO"])[0], n)
+        visitor.visit()
+        if function in PASS:
+            wait_until(lambda: faults.hits == 1, "a pass makes the call", 30)
+        faults.disarm()
+    assert cache.children() == children and all(alive(p) for p in children)
+    evicted = evictions(cache)
+
+    def evicts():
+        visitor.visit()
+        return evictions(cache) > evicted
+
+    wait_until(evicts, "eviction goes on", 30)
+    cache.check_objects()
+    cache.stop()
+
+
+def evictions(cache):
+    return int(re.findall(r" evicted=(\d+) ", cache.log())[-1])
 
 
 @pytest.mark.parametrize(("function", "error"), [(f, e) for f in FUNCTIONS
