@@ -58,6 +58,21 @@ def test_what_is_filled_and_what_is_followed_is_not_evicted(new_cache, origin):
     assert len(origin.fetches(slow)) == 1
 
 
+def test_what_is_evicted_while_it_is_sent_is_sent_to_its_end(new_cache, origin):
+    cache = limited(new_cache, origin, 24 * MIB)
+    blob = origin.blob("team/app", noise(16 * MIB, 42))
+    cache.fetch(blob)
+    with cache.connect(receive_buffer=8192) as client:
+        client.ask("GET", blob.target)
+        answer = client.receive_head()
+        for other in some(origin, 12):
+            cache.fetch(other)
+        wait_gone(cache, blob)
+        client.receive_body(answer)
+        assert answer.complete and answer.body == blob.data
+    wait_until(lambda: sum(a["outcome"] == "fill" for a in cache.access()) == 13, "all were kept")
+
+
 def test_when_nothing_can_be_evicted_an_object_is_passed_through(new_cache, origin):
     """All room is reserved for a fill that stands still. Both of two at once are told in time."""
     cache = limited(new_cache, origin, 8 * MIB)
