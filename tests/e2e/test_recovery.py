@@ -53,6 +53,20 @@ def test_a_clean_restart_goes_by_the_index(cache, origin):
     assert "recovery" not in cache.log()
 
 
+def test_after_a_crash_of_all_processes_it_goes_by_the_index(cache, origin):
+    """Nothing is hashed again: all that gc knows of the objects is what it knew."""
+    blobs = fill(cache, origin)
+    made = (cache.data / "index" / "data.mdb").stat().st_ino
+    cache.kill()
+    cache.start()
+    assert (cache.data / "index" / "data.mdb").stat().st_ino == made
+    for blob in blobs:
+        cache.fetch(blob)
+        assert len(origin.fetches(blob)) == 1
+    assert "the last run did not end cleanly; its index is whole" in cache.log()
+    assert "recovery" not in cache.log()
+
+
 def test_a_lost_index_is_made_again_without_anybody_asking(cache, origin):
     blobs = fill(cache, origin)
     manifest = origin.manifest("team/app", "v1", b'{"schemaVersion":2,"manifests":[]}', OCI_INDEX)
