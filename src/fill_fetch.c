@@ -80,6 +80,17 @@ manifest_too_large(struct fill *f)
 	return true;
 }
 
+/* Whoever asks for it asks the registry. */
+static bool
+manifest_is_signed(struct fill *f)
+{
+	if (f->source.kind != OBJECT_MANIFEST || !media_is_signed(f->media_type))
+		return false;
+	fetch_keep_for_origin(f);
+	lead_abort(f, FILL_END_UNCACHED);
+	return true;
+}
+
 bool
 fetch_flush(struct fill *f)
 {
@@ -256,7 +267,7 @@ accepted(struct fill *f, const struct upstream_answer *a, int64_t size)
 	note_etag(f, a);
 	if (f->media_type[0] == '\0')
 		note_media_type(f, a);
-	if (!note_size(f, size) || manifest_too_large(f))
+	if (manifest_is_signed(f) || !note_size(f, size) || manifest_too_large(f))
 		return;
 	shm_fill_set_size(f->fills->c.shm, f->ref, f->size, (unsigned)a->status);
 	fill_tell(f);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 static const char oci_manifest[] = "application/vnd.oci.image.manifest.v1+json";
+static const char docker_signed[] = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 static const char oci_index[] = "application/vnd.oci.image.index.v1+json";
 
 /* image-spec media-types.md, and Docker's image manifest specifications. */
@@ -17,8 +18,14 @@ static const char *const known[] = {
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    docker_signed,
 };
+
+bool
+media_is_signed(const char *type)
+{
+	return strcmp(type, docker_signed) == 0;
+}
 
 /* NULL: it has none that is a manifest's. */
 static const char *

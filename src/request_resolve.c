@@ -38,6 +38,24 @@ resolve_free(struct resolve **rp)
 }
 
 static void
+pass_instead(struct resolve *r)
+{
+	struct request *req = r->req;
+
+	request_goto(req, REQUEST_PASS);
+	resolve_free(&req->resolve);
+	request_drive(req->conn);
+}
+
+/* Its digest is the registry's to say (media.h). */
+static bool
+is_signed_type(struct request *req, const char *type)
+{
+	return type != NULL &&
+	    media_is_signed(arena_strndup(&req->arena, type, strcspn(type, "; \t")));
+}
+
+static void
 on_head(void *arg, const struct upstream_answer *a)
 {
 	struct resolve *r = arg;
@@ -48,21 +66,15 @@ on_head(void *arg, const struct upstream_answer *a)
 		return;
 	}
 	r->req->first_host = a->host;
+	if (is_signed_type(r->req, type)) {
+		pass_instead(r);
+		return;
+	}
 	notes_take(&r->req->notes, a);
 	r->promised = a->content_length;
 	r->is_page = type != NULL && strncasecmp(type, "text/html", 9) == 0;
 	if (type != NULL)
 		r->req->media_type = arena_strndup(&r->req->arena, type, strcspn(type, "; \t"));
-}
-
-static void
-pass_instead(struct resolve *r)
-{
-	struct request *req = r->req;
-
-	request_goto(req, REQUEST_PASS);
-	resolve_free(&req->resolve);
-	request_drive(req->conn);
 }
 
 static void

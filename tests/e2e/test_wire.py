@@ -334,6 +334,27 @@ def test_a_document_comes_back_byte_by_byte_with_its_type(cache, origin, media_t
     cache.check_objects()
 
 
+@pytest.mark.parametrize("says_its_digest", [True, False])
+def test_a_signed_manifest_of_schema_1_passes_with_the_digest_of_what_was_signed(cache, origin, says_its_digest):
+    """Registries name it by its payload without the signatures (manifest/schema1 of distribution), which clients know."""
+    payload = b'{\n   "schemaVersion": 1,\n   "fsLayers": []'
+    manifest = origin.manifest("team/app", "v1", payload + b',\n   "signatures": [{"header": {}}]\n}', SCHEMA_1)
+    del origin.things[manifest.target]
+    manifest.digest = digest_of(payload + b"\n}")
+    origin.things[manifest.target] = manifest
+    if not says_its_digest:
+        manifest.head = manifest.answer = Answer(digest_header=False)
+    for target in (manifest.tag_target, manifest.target):
+        for method in ("GET", "HEAD", "GET"):
+            answer = by_accept(cache, target, SCHEMA_1, method=method)
+            assert (answer.status, answer.header("Content-Type")) == (200, SCHEMA_1), (target, method)
+            assert answer.header("Content-Length") == str(manifest.size)
+            assert answer.body == (manifest.data if method == "GET" else b"")
+            if says_its_digest:
+                assert answer.header("Docker-Content-Digest") == manifest.digest
+    assert cache.objects() == []
+
+
 @pytest.mark.parametrize("name", ["docker schema 2", "docker list", "docker schema 1", "oci index",
                                   "artifact"])
 @pytest.mark.parametrize("by", ["tag", "digest"])
