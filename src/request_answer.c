@@ -7,10 +7,13 @@
 #include <strings.h>
 
 #include "clock.h"
+#include "http_date.h"
 #include "log.h"
 #include "refusal.h"
 #include "request_private.h"
 #include "shm.h"
+
+enum { RETRY_AFTER_MAX = 86400 /* seconds; nobody means more */ };
 
 struct buf *
 request_begin(struct request *req, int status)
@@ -225,6 +228,26 @@ write_own_challenge(struct request *req, struct buf *out, const struct refusal *
 }
 
 enum step
+request_bad_status(struct request *req, int status, const char *retry_after)
+{
+	int64_t seconds = retry_after != NULL ? http_parse_retry_after(retry_after, clock_wall()) : 0;
+
+	if (seconds > 0)
+		req->retry_after = seconds < RETRY_AFTER_MAX ? (unsigned)seconds : RETRY_AFTER_MAX;
+	return request_fail(req, request_mapped(status), "UNAVAILABLE",
+	    "the registry %s answered %d", req->route.upstream, status);
+}
+
+static const char *
+field_of(const struct refusal *r, const char *name)
+{
+	for (size_t i = 0; i < r->nheaders; i++)
+		if (http_name_is(r->headers[i].name, name))
+			return r->headers[i].value;
+	return NULL;
+}
+
+enum step
 request_refuse(struct request *req, const struct refusal *r)
 {
 	struct buf *out;
@@ -236,8 +259,7 @@ request_refuse(struct request *req, const struct refusal *r)
 	if (request_is_own(r->asker, r->status))
 		return request_refuse_own(req, r->asker, r->status);
 	if (!request_is_refusal(r->status))
-		return request_fail(req, request_mapped(r->status), "UNAVAILABLE",
-		    "the registry %s answered %d", req->route.upstream, r->status);
+		return request_bad_status(req, r->status, field_of(r, "Retry-After"));
 	if (req->head_sent)
 		return request_cut(req, "the registry refused to go on");
 	count_outcome(req, r->status);

@@ -141,8 +141,7 @@ answered_instead(struct pass *p, const struct upstream_answer *a)
 	case VERDICT_RELAY:
 		return false;
 	case VERDICT_BAD_STATUS:
-		(void)request_fail(req, request_mapped(a->status), "UNAVAILABLE",
-		    "the registry %s answered %d", req->route.upstream, a->status);
+		(void)request_bad_status(req, a->status, upstream_header(a, "Retry-After", 0));
 		break;
 	case VERDICT_OWN:
 		(void)request_refuse_own(req, (int)a->asker, a->status);

@@ -238,6 +238,9 @@ enum step request_fail(struct request *req, int status, const char *code, const 
     __attribute__((format(printf, 4, 5)));
 /* Relays a registry's refusal as WIRE.md section 5 maps it. Returns STEP_DONE. */
 enum step request_refuse(struct request *req, const struct refusal *refusal);
+/* A registry's answer that is no client's: told as WIRE.md section 5 maps it, with the Retry-After that it had
+ * (NULL: none). Returns STEP_DONE. */
+enum step request_bad_status(struct request *req, int status, const char *retry_after);
 /* A check, fill or pass that got no answer. */
 enum step request_no_answer(struct request *req, enum upstream_result result, const char *detail);
 /* Relays the answer's fields but for those that concern one hop or one host; Location and Link

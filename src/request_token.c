@@ -457,8 +457,6 @@ begin(struct exchange *x, const char *parameters)
 		    req, 400, "NAME_UNKNOWN", "the scope names no registry that is configured");
 		return ended(x);
 	}
-	if (registries_asker(req->s->registries, req->route.registry) != ASKER_CLIENT)
-		return give_own(x, NULL); /* the client needs none there */
 	/* the cache asks with a credential of its own, or with none: the client's goes nowhere */
 	if (registries_asker(req->s->registries, req->route.registry) != ASKER_CLIENT)
 		return give_own(x, NULL);

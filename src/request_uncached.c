@@ -186,7 +186,12 @@ retry_or_fail(struct uncached *u, const char *why)
 	struct timeval delay = {0, RETRY_MS * 1000};
 
 	log_warn("request %" PRIx64 ": uncached at byte %" PRIu64 ": %s", u->req->id, u->got, why);
-	if (++u->tries > MAX_TRIES) {
+	if (++u->tries > MAX_TRIES && u->refusal != NULL) {
+		u->ended = true;
+		(void)request_refuse(u->req, u->refusal);
+		return;
+	}
+	if (u->tries > MAX_TRIES) {
 		fail(u, why);
 		return;
 	}

@@ -228,6 +228,18 @@ def test_errors_that_stay_are_server_errors(cache, origin, broken, status):
     cache.fetch(blob)
 
 
+def test_how_long_a_server_error_lasts_is_told(cache, origin):
+    """4.3: a client that is told a second comes back in a second, with all the others."""
+    sick = Answer(status=503, headers=(("Retry-After", "120"),))
+    blob, manifest = origin.blob("team/app", LARGE), origin.manifest("team/app", "v1", b"{}")
+    for thing in (blob, manifest):
+        thing.answer = thing.head = sick
+    origin.pages["/v2/team/app/tags/list"] = (503, sick.headers, b"{}")
+    for target in (blob.target, manifest.tag_target, "/v2/team/app/tags/list"):
+        answer = cache.get(target)
+        assert (answer.status, answer.header("Retry-After")) == (503, "120"), target
+
+
 def test_an_upstream_that_is_not_there_is_502(cache, origin):
     target = origin.blob("team/app", LARGE).target
     origin.stop()
