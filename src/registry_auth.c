@@ -210,7 +210,8 @@ get_token(struct auth_call *c, const struct demand *d)
 	    .refresh = c->refresh,
 	};
 	c->state = TOKEN;
-	if (tokens_ask(c->as->tokens, &c->want, &c->arena, &c->token, on_token, c, &c->wait))
+	if (tokens_ask(c->as->tokens, &c->want, c->r.deadline_ms, &c->arena, &c->token, on_token, c,
+		&c->wait))
 		ask(c, PROOF_TOKEN);
 }
 

@@ -36,6 +36,7 @@ struct tokens {
 struct token_wait {
 	TAILQ_ENTRY(token_wait) entry;
 	struct fetch *fetch;
+	struct event *deadline; /* NULL: none */
 	token_fn *told;
 	void *arg;
 };
@@ -124,6 +125,15 @@ fetch_free(struct fetch *f)
 	free(f);
 }
 
+static void
+wait_free(struct token_wait *w)
+{
+	TAILQ_REMOVE(&w->fetch->waiting, w, entry);
+	if (w->deadline != NULL)
+		event_free(w->deadline);
+	free(w);
+}
+
 /* Tells the waiters, who may ask and cancel meanwhile, and ends the fetch. */
 static void
 end(struct fetch *f, const struct token_answer *a)
@@ -135,8 +145,7 @@ end(struct fetch *f, const struct token_answer *a)
 		token_fn *told = w->told;
 		void *arg = w->arg;
 
-		TAILQ_REMOVE(&f->waiting, w, entry);
-		free(w);
+		wait_free(w);
 		told(arg, a);
 	}
 	LIST_INSERT_HEAD(&f->ts->fetches, f, entry);
@@ -297,9 +306,39 @@ fetch_of(struct tokens *ts, const struct token_want *w, const uint8_t key[SECRET
 	return f;
 }
 
+/* The fetch goes on: others may have more time. */
+static void
+on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	const struct token_answer a = {.outcome = TOKEN_FAILED,
+	    .result = UPSTREAM_TIMEOUT,
+	    .detail = "its realm did not answer in time"};
+	struct token_wait *w = arg;
+	token_fn *told = w->told;
+	void *who = w->arg;
+
+	(void)fd;
+	(void)what;
+	wait_free(w);
+	told(who, &a);
+}
+
+static void
+set_deadline(struct token_wait *w, uint64_t deadline_ms)
+{
+	uint64_t now = clock_ms(), left = deadline_ms > now ? deadline_ms - now : 0;
+	struct timeval after = {(time_t)(left / 1000), (suseconds_t)(left % 1000) * 1000};
+
+	if (deadline_ms == 0)
+		return;
+	w->deadline = evtimer_new(w->fetch->ts->base, on_deadline, w);
+	if (w->deadline == NULL || event_add(w->deadline, &after) != 0)
+		panic("cannot make an event");
+}
+
 bool
-tokens_ask(struct tokens *ts, const struct token_want *w, struct arena *arena, const char **token,
-    token_fn *told, void *arg, struct token_wait **wait)
+tokens_ask(struct tokens *ts, const struct token_want *w, uint64_t deadline_ms, struct arena *arena,
+    const char **token, token_fn *told, void *arg, struct token_wait **wait)
 {
 	char text[SHM_TOKEN_SIZE];
 	uint8_t key[SECRET_BYTES];
@@ -318,6 +357,7 @@ tokens_ask(struct tokens *ts, const struct token_want *w, struct arena *arena, c
 	*wait = xcalloc(1, sizeof(**wait));
 	**wait = (struct token_wait){.fetch = f, .told = told, .arg = arg};
 	TAILQ_INSERT_TAIL(&f->waiting, *wait, entry);
+	set_deadline(*wait, deadline_ms);
 	return false;
 }
 
@@ -327,8 +367,7 @@ tokens_cancel(struct token_wait **w)
 {
 	if (*w == NULL)
 		return;
-	TAILQ_REMOVE(&(*w)->fetch->waiting, *w, entry);
-	free(*w);
+	wait_free(*w);
 	*w = NULL;
 }
 

@@ -53,9 +53,9 @@ struct token_answer {
 };
 typedef void token_fn(void *arg, const struct token_answer *a);
 
-/* True: it is known, and *token is its copy in `arena`. False: `told` is called from the loop, unless *wait
- * is cancelled before. */
-bool tokens_ask(struct tokens *ts, const struct token_want *w, struct arena *arena,
+/* True: it is known, and *token is its copy in `arena`. False: `told` is called from the loop, at `deadline_ms`
+ * (clock_ms; 0: none) at the latest, unless *wait is cancelled before. */
+bool tokens_ask(struct tokens *ts, const struct token_want *w, uint64_t deadline_ms, struct arena *arena,
     const char **token, token_fn *told, void *arg, struct token_wait **wait)
     __attribute__((warn_unused_result));
 /* *w becomes NULL; nothing happens when it is NULL. */

@@ -74,6 +74,21 @@ def said(answer):
 # --- tokens ------------------------------------------------------------------------------------
 
 
+def test_a_realm_that_hangs_takes_no_more_than_the_time_of_one_answer(registry, realm, held):
+    """Whoever asks it, and however many listeners there are that would ask it one after the other."""
+    cache = held(registry, listeners=4, firstByteTimeout="2s")
+    blob = registry.blob("team/app", DATA)
+    realm.gate.clear()
+    began = time.monotonic()
+    clients = [Download(cache, blob.target, connection=cache.connect_to(k % 4)) for k in range(8)]
+    answers = [c.result() for c in clients]
+    took = time.monotonic() - began
+    realm.gate.set()
+    assert {a.status for a in answers} == {504} and all("realm" in said(a) for a in answers)
+    assert 2 <= took < 5
+    wait_until(lambda: cache.get(blob.target).status == 200, "the realm is asked again")
+
+
 def test_clients_without_credentials_pull_with_the_cache_s(registry, realm, held):
     cache = held(registry)
     manifest, blobs = registry.image("team/app", "v1", [DATA])
