@@ -116,11 +116,29 @@ unblock_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* A file in the folder of the log; that one itself may just have been given another name. */
+static char *
+path_of_log(const char *path)
+{
+	char *found = realpath(path, NULL), *copy, *folder;
+
+	if (found != NULL)
+		return found;
+	copy = xstrdup(path);
+	folder = realpath(dirname(copy), NULL);
+	free(copy);
+	if (folder == NULL)
+		return NULL;
+	found = xasprintf("%s/log", folder);
+	free(folder);
+	return found;
+}
+
 static bool
 confine_to_folders(const struct conf *conf)
 {
 	const char *folders[2] = {conf->data_path};
-	char *log = conf->log.path != NULL ? realpath(conf->log.path, NULL) : NULL;
+	char *log = conf->log.path != NULL ? path_of_log(conf->log.path) : NULL;
 	const char *why;
 	bool done;
 
@@ -150,7 +168,7 @@ has_secrets(const struct child_start *start)
 	for (size_t i = 0; start->credentials != NULL && i < start->conf->server.nregistries; i++)
 		if (start->credentials[i] != NULL)
 			return true;
-	return start->users != NULL;
+	return start->users != NULL || start->tls != NULL;
 }
 
 void

@@ -23,6 +23,8 @@ void log_set_json(bool json);
 /* Where lines go from now on. Sends them to the end of the file `path`. False with errno: they go where
  * they went before. */
 bool log_open_file(const char *path) __attribute__((warn_unused_result));
+/* To the end of the file `fd`, which it takes. */
+void log_to_file(int fd);
 /* `facility` by its name: "daemon", "user", "local0" … "local7"; false for another. */
 bool log_open_syslog(const char *facility) __attribute__((warn_unused_result));
 void log_to_stderr(void);

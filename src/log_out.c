@@ -56,6 +56,12 @@ log_open_file(const char *path)
 	return true;
 }
 
+void
+log_to_file(int fd)
+{
+	change_to(fd);
+}
+
 bool
 log_open_syslog(const char *facility)
 {

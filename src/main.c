@@ -120,15 +120,27 @@ tls_is_valid(const struct conf *c, const char *file, FILE *errors)
 	return valid;
 }
 
+static bool
+machine_is_fit(const struct conf *c, const char *file, FILE *errors)
+{
+	char *why = master_check(c);
+	bool fit = why == NULL;
+
+	if (!fit)
+		fprintf(errors, "%s: %s\n", file, why);
+	free(why);
+	return fit;
+}
+
 /* Says all that is wrong. */
 static bool
 is_valid(const struct conf *c, const char *file, FILE *errors)
 {
 	bool routes = routes_are_valid(c, file, errors);
-
 	bool tls = tls_is_valid(c, file, errors);
+	bool machine = machine_is_fit(c, file, errors);
 
-	return conf_auth_is_valid(c, file, errors) && tls && routes;
+	return conf_auth_is_valid(c, file, errors) && tls && routes && machine;
 }
 
 /* --- flags ----------------------------------------------------------------------------------- */

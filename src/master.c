@@ -99,22 +99,16 @@ master_give_to_user(const struct master_user *u, const char *path)
 		log_warn("cannot give %s to user %s: %s", path, u->name, strerror(errno));
 }
 
-bool
-master_open_log(const struct master_edition *e)
+/* A later start as that user locks it, too. On a read-only file system the lock may be the folder. */
+static void
+give_lock_to_user(const struct master *m)
 {
-	const char *path = e->conf->log.path;
+	const struct master_user *u = &m->current->user;
+	struct stat st;
 
-	log_set_json(e->conf->log.format != NULL && strcmp(e->conf->log.format, "json") == 0);
-	if (e->conf->log.syslog != NULL)
-		return log_open_syslog(e->conf->log.syslog);
-	if (path == NULL) {
-		log_to_stderr();
-		return true;
-	}
-	if (!log_open_file(path))
-		return false;
-	master_give_to_user(&e->user, path);
-	return true;
+	if (u->change && fstat(m->lock_fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    fchown(m->lock_fd, u->uid, u->gid) != 0)
+		log_warn("cannot give the lock to user %s: %s", u->name, strerror(errno));
 }
 
 static void
@@ -126,7 +120,8 @@ lock_data_path(struct master *m)
 
 	m->lock_fd = store_lock(path, LOCK_WAIT_MS, &holder);
 	if (m->lock_fd >= 0) {
-		if (is_new && m->current->user.change && fchown(m->lock_fd, m->current->user.uid, m->current->user.gid) == 0)
+		give_lock_to_user(m);
+		if (is_new)
 			master_give_to_user(&m->current->user, path);
 		return;
 	}
@@ -210,7 +205,11 @@ set_up(struct master *m, struct conf *conf)
 	m->current = edition_new(conf, m->start.debug, &why);
 	if (m->current == NULL)
 		fatal("%s", why);
-	if (!master_open_log(m->current))
+	if (edition_open_log(m->current))
+		edition_use_log(m->current);
+	else if (master_is_heir()) /* the cache serves; it must not end for that */
+		log_error("cannot open the log %s: %s", conf->log.path, strerror(errno));
+	else
 		fatal("cannot open the log %s: %s", conf->log.path, strerror(errno));
 	log_set_level(m->current->level);
 	raise_file_limit();
@@ -226,6 +225,7 @@ set_up(struct master *m, struct conf *conf)
 	shm_disk_set_limits(m->shm, conf->gc.disk_max_size, conf->gc.disk_min_free);
 	conf_auth_warn(conf);
 	conf_tls_say(conf);
+	edition_hide_secrets(m->current);
 	m->last_turn = clock_ms();
 	m->doubt.errors = shm_counter_sum(m->shm, COUNT_INDEX_ERRORS);
 }
@@ -405,7 +405,9 @@ stop_at_once(struct master *m)
 static void
 reopen_log(struct master *m)
 {
-	if (!master_open_log(m->current))
+	if (edition_open_log(m->current))
+		edition_use_log(m->current);
+	else
 		log_error("cannot reopen %s: %s", m->current->conf->log.path, strerror(errno));
 	master_signal_listeners(m, SIGUSR1);
 	master_signal_gc(m, SIGUSR1);

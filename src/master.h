@@ -23,6 +23,10 @@ struct master_start {
 	unsigned debug;       /* how often -d was given: 1 is level debug, more is trace */
 };
 
+/* What a start needs of the machine besides: user, group, and a folder for the log. NULL, or what is wrong (owned
+ * by the caller). */
+char *master_check(const struct conf *conf);
+
 /* Runs until TERM or INT. Returns the exit status. Takes `conf`. */
 int master_run(struct conf *conf, const struct master_start *start);
 

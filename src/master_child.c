@@ -118,6 +118,7 @@ child_main(const struct master *m, const struct master_child *c, pid_t master)
 	daemon_in_child();
 	log_set_role(c->role);
 	log_set_level(e->level);
+	edition_use_log(e);
 	prctl(PR_SET_NAME, c->role);
 	default_signals();
 	master_become_user(&e->user);

@@ -58,6 +58,7 @@ const char *master_phase_name(enum master_phase p);
 
 /* Whom the children become. */
 struct master_user {
+	bool other;  /* than we are */
 	bool change;
 	char *name;
 	uid_t uid;
@@ -72,6 +73,7 @@ struct master_edition {
 	struct users *users;    /* NULL: clients give no password */
 	struct master_user user;
 	enum log_level level;
+	int log_fd; /* -1: its log is no file, or was not opened */
 };
 
 /* A listening socket. A listener's share of them is what its index says, so that none is closed,
@@ -232,8 +234,6 @@ void master_retire_gc(struct master *m);
 
 /* The children reopen and write what the master makes as root. */
 void master_give_to_user(const struct master_user *u, const char *path);
-/* Standard error when no path is configured. False with errno. */
-bool master_open_log(const struct master_edition *e) __attribute__((warn_unused_result));
 
 /* --- master_reload.c ------------------------------------------------------------------------- */
 
@@ -241,6 +241,12 @@ bool master_open_log(const struct master_edition *e) __attribute__((warn_unused_
  * the caller); then conf is the caller's still. */
 struct master_edition *edition_new(struct conf *conf, unsigned debug, char **why);
 void edition_free(struct master_edition **e);
+/* Opens log.path, when there is one. False with errno: what was open stays. */
+bool edition_open_log(struct master_edition *e) __attribute__((warn_unused_result));
+/* This process writes its log where the edition says. */
+void edition_use_log(const struct master_edition *e);
+/* Keeps its keys, when it has any, out of core dumps and debuggers. */
+void edition_hide_secrets(const struct master_edition *e);
 /* One step of the loop: begins, goes on with or ends a change of the configuration. */
 void master_reload(struct master *m, uint64_t now);
 

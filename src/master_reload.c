@@ -2,17 +2,21 @@
  * same sockets, and only when all of them are ready do the others retire. Whatever goes wrong before
  * that leaves everything as it was. */
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
+#include <libgen.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "conf.h"
 #include "conf_auth.h"
 #include "conf_tls.h"
+#include "confine.h"
 #include "daemon.h"
 #include "log.h"
 #include "master_private.h"
@@ -59,12 +63,9 @@ find_user(struct master_user *u, const char *name)
 	if (pw == NULL)
 		return xasprintf(
 		    "user %s: %s", name, errno != 0 ? strerror(errno) : "there is no such user");
-	if (geteuid() != 0) {
-		if (geteuid() != pw->pw_uid)
-			log_warn(
-			    "user %s: only root can become another user; going on as we are", name);
+	u->other = geteuid() != pw->pw_uid;
+	if (geteuid() != 0)
 		return NULL;
-	}
 	u->change = true;
 	u->name = xstrdup(pw->pw_name);
 	u->uid = pw->pw_uid;
@@ -81,16 +82,52 @@ check_listeners(const struct conf *conf)
 		  SHM_MAX_LISTENERS);
 }
 
+/* Whether root could open it; nothing is made. */
+static char *
+check_log(const struct conf *conf)
+{
+	char *copy, *folder, *why = NULL;
+	struct stat st;
+
+	if (conf->log.path == NULL || conf->log.syslog != NULL)
+		return NULL;
+	if (stat(conf->log.path, &st) == 0)
+		return S_ISDIR(st.st_mode) ? xasprintf("log.path %s: it is a folder", conf->log.path) : NULL;
+	copy = xstrdup(conf->log.path);
+	folder = dirname(copy);
+	if (stat(folder, &st) != 0)
+		why = xasprintf("log.path %s: the folder %s: %s", conf->log.path, folder, strerror(errno));
+	else if (!S_ISDIR(st.st_mode))
+		why = xasprintf("log.path %s: %s is no folder", conf->log.path, folder);
+	free(copy);
+	return why;
+}
+
+char *
+master_check(const struct conf *conf)
+{
+	struct master_user user = {0};
+	char *why = find_user(&user, conf->user);
+
+	if (why == NULL)
+		why = find_group(&user, conf->group);
+	free(user.name);
+	return why != NULL ? why : check_log(conf);
+}
+
 struct master_edition *
 edition_new(struct conf *conf, unsigned debug, char **why)
 {
 	struct master_edition *e = xcalloc(1, sizeof(*e));
 
 	e->conf = conf;
+	e->log_fd = -1;
 	e->level = debug == 1 ? LOG_L_DEBUG : debug > 1 ? LOG_L_TRACE : log_level_of(conf->log.level);
 	*why = check_listeners(conf);
 	if (*why == NULL)
 		*why = find_user(&e->user, conf->user);
+	if (e->user.other && !e->user.change)
+		log_warn("user %s: only root can become another user; going on as we are", conf->user);
 	if (*why == NULL)
 		*why = find_group(&e->user, conf->group);
 	if (*why == NULL)
@@ -118,10 +155,67 @@ edition_free(struct master_edition **ep)
 	if (e->conf != NULL)
 		conf_auth_forget(e->conf, &e->credentials);
 	free(e->user.name);
+	if (e->log_fd >= 0)
+		close(e->log_fd);
 	if (e->conf != NULL)
 		conf_free(&e->conf);
 	free(e);
 	*ep = NULL;
+}
+
+/* --- its log --------------------------------------------------------------------------------- */
+
+/* Root writes where another user may have put a link: into what that user could not write himself. Devices are
+ * named by links of the system's. */
+static int
+open_log(const char *path, const struct master_user *u)
+{
+	bool follow = !u->change || strncmp(path, "/dev/", 5) == 0;
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW), 0640);
+	struct stat st;
+
+	if (fd >= 0 && u->change && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+	    fchown(fd, u->uid, u->gid) != 0)
+		log_warn("cannot give %s to user %s: %s", path, u->name, strerror(errno));
+	return fd;
+}
+
+bool
+edition_open_log(struct master_edition *e)
+{
+	int fd;
+
+	if (e->conf->log.path == NULL || e->conf->log.syslog != NULL)
+		return true;
+	fd = open_log(e->conf->log.path, &e->user);
+	if (fd < 0)
+		return false;
+	if (e->log_fd >= 0)
+		close(e->log_fd);
+	e->log_fd = fd;
+	return true;
+}
+
+void
+edition_use_log(const struct master_edition *e)
+{
+	int fd = e->log_fd >= 0 ? fcntl(e->log_fd, F_DUPFD_CLOEXEC, 0) : -1;
+
+	log_set_json(e->conf->log.format != NULL && strcmp(e->conf->log.format, "json") == 0);
+	if (e->conf->log.syslog != NULL && log_open_syslog(e->conf->log.syslog))
+		return;
+	if (fd >= 0)
+		log_to_file(fd);
+	else
+		log_to_stderr();
+}
+
+/* Held credentials are in memory that no dump has (secret_memory.c); OpenSSL's keys are not. */
+void
+edition_hide_secrets(const struct master_edition *e)
+{
+	if (e->tls != NULL)
+		confine_memory();
 }
 
 /* --- beginning ------------------------------------------------------------------------------- */
@@ -163,11 +257,17 @@ read_edition(struct master *m)
 		why = xasprintf("dataPath cannot change from %s to %s in a running cache",
 		    m->current->conf->data_path, conf->data_path);
 	e = why == NULL ? edition_new(conf, m->start.debug, &why) : NULL;
-	if (e != NULL)
+	if (e != NULL && edition_open_log(e))
 		return e;
-	log_error("%s", why);
+	if (e != NULL)
+		log_error("cannot open the log %s: %s", conf->log.path, strerror(errno));
+	else
+		log_error("%s", why);
 	free(why);
-	conf_free(&conf);
+	if (e != NULL)
+		edition_free(&e);
+	else
+		conf_free(&conf);
 	return NULL;
 }
 
@@ -265,8 +365,10 @@ commit(struct master *m, uint64_t now)
 	shm_metric_set_wanted(m->shm, conf->server.listeners);
 	shm_set_fill_limit(m->shm, conf->server.workers);
 	shm_disk_set_limits(m->shm, conf->gc.disk_max_size, conf->gc.disk_min_free);
-	if (!master_open_log(m->current))
-		log_error("cannot open the log %s: %s", conf->log.path, strerror(errno));
+	edition_use_log(m->current);
+	edition_hide_secrets(m->current);
+	conf_auth_warn(conf);
+	conf_tls_say(conf);
 	master_retire_gc(m);
 	m->changed = true;
 }

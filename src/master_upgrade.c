@@ -116,6 +116,7 @@ keep_all(const struct master *m, bool keep)
 static void
 write_state(const struct master *m, FILE *to)
 {
+	fprintf(to, "data %s\n", m->current->conf->data_path);
 	fprintf(to, "lock %d\nlife %d %d\nready %d\nshm %d\n", m->lock_fd, m->life_read,
 	    m->life_write, m->ready_fd, shm_fd(m->shm));
 	for (unsigned i = 0; i < m->nsockets; i++)
@@ -235,6 +236,20 @@ take_child(struct master *m, const char *line)
 		snprintf(c->role, sizeof(c->role), "listener %u", index);
 }
 
+/* The lock and the children are of that folder. */
+static void
+take_data_path(struct master *m, const char *path)
+{
+	struct conf *conf = m->current->conf;
+
+	if (strcmp(conf->data_path, path) == 0)
+		return;
+	log_error("dataPath cannot change from %s to %s in a running cache: it stays as it is until a start", path,
+	    conf->data_path);
+	free(conf->data_path);
+	conf->data_path = xstrdup(path);
+}
+
 static void
 take_line(struct master *m, const char *line, int *shm)
 {
@@ -244,7 +259,9 @@ take_line(struct master *m, const char *line, int *shm)
 
 	if (known)
 		return;
-	if (strncmp(line, "socket ", 7) == 0)
+	if (strncmp(line, "data ", 5) == 0)
+		take_data_path(m, line + 5);
+	else if (strncmp(line, "socket ", 7) == 0)
 		take_socket(m, line);
 	else if (strncmp(line, "child ", 6) == 0)
 		take_child(m, line);

@@ -9,8 +9,9 @@ import subprocess
 
 import pytest
 
-from client import MIB
+from client import MIB, PATIENCE
 from harness import BINARY, give, is_sanitized, noise, wait_until, yaml
+from test_reload import change, hup
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -93,6 +94,52 @@ def test_a_child_writes_in_its_folders_only(new_cache, origin, tmp_path, sandbox
         else:
             wait_until(lambda: cache.get(blob.target) and
                        " access " in (other / "log").read_text(), "they write there")
+
+
+@pytest.fixture
+def as_nobody(new_cache, origin):
+    """A cache whose root becomes nobody, on a folder that was nobody's before."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    cache = new_cache(origin, user="nobody", start=False)
+    cache.data.mkdir()
+    give(cache.folder, "nobody")
+    return cache
+
+
+def test_the_lock_is_the_user_s(as_nobody):
+    """A later start as that user must be able to take it."""
+    as_nobody.start()
+    assert (as_nobody.data / "lock").stat().st_uid == pwd.getpwnam("nobody").pw_uid
+
+
+def test_root_does_not_follow_the_user_s_link_to_its_log(as_nobody, tmp_path):
+    """Who has the folder of the log could have root write, and give away, any file."""
+    victim = tmp_path / "shadow"
+    victim.write_text("root's")
+    victim.chmod(0o600)
+    logs = as_nobody.folder / "logs"
+    logs.mkdir()
+    (logs / "cache.log").symlink_to(victim)
+    give(as_nobody.folder, "nobody")
+    as_nobody.config["log"]["path"] = str(logs / "cache.log")
+    as_nobody.launch()
+    assert as_nobody.process.wait(PATIENCE) == 1
+    assert "Too many levels of symbolic links" in as_nobody.log()
+    assert (victim.stat().st_uid, victim.read_text()) == (0, "root's")
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["from the start", "by HUP"])
+def test_no_core_has_a_key_of_tls_in_it(new_cache, origin, pki, later):
+    """Of the master, which read it, and of the children, without a sandbox, too."""
+    tls = {"tls": {"certPath": pki.cert, "keyPath": pki.key}}
+    cache = new_cache(origin, server={} if later else tls, sandbox=False)
+    if later:
+        change(cache, **tls)
+        hup(cache)
+    for pid in (cache.master, *cache.children()):
+        limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+        assert re.search(r"Max core file size +0 +0 ", limits), pid
 
 
 def test_a_configuration_that_anybody_may_write_is_refused(tmp_path):

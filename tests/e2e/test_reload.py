@@ -12,7 +12,7 @@ import sys
 import pytest
 from client import MIB, PATIENCE, sha256
 from faults import Faults
-from harness import BINARY, HERE, Download, alive, free_port, noise, wait_until, yaml
+from harness import BINARY, HERE, Download, alive, free_port, merged, noise, wait_until, yaml
 from scrape import Metrics, on, wait_for
 from script import Answer, Gate
 
@@ -144,6 +144,69 @@ def refuses(port):
     except ConnectionError:
         return True
     return False
+
+
+def write(cache, **more):
+    cache.config = merged(cache.config, more)
+    cache.config_path.write_text(yaml(cache.config) + "\n")
+
+
+@pytest.mark.parametrize("more, said", [
+    ({"user": "no-such-user"}, "user no-such-user: there is no such user"),
+    ({"user": "nobody", "group": "no-such-group"}, "group no-such-group: there is no such group"),
+    ({"log": {"path": "/no/such/folder/log"}}, "log.path /no/such/folder/log: the folder /no/such/folder: No such file"),
+    ({"log": {"path": "/tmp"}}, "log.path /tmp: it is a folder")], ids=["user", "group", "log folder", "log"])
+def test_what_no_start_would_take_changes_nothing(cache, origin, more, said):
+    """-t says so, too; and the program that USR2 starts would have ended, and all children with it."""
+    listeners = cache.listeners()
+    write(cache, **more)
+    done = subprocess.run([BINARY, "-t", "-c", str(cache.config_path)], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 2 and said in done.stderr
+    hup(cache, "the configuration is not changed")
+    cache.process.send_signal(signal.SIGUSR2)
+    cache.wait_log("the program is not changed")
+    assert said in cache.log() and cache.listeners() == listeners
+    cache.fetch(origin.blob("team/app", noise(1000)))
+
+
+def test_another_log_is_written_by_all_after_hup(cache, origin, tmp_path):
+    """Access lines, too, which listeners write, and again after it was moved away."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    folder.chmod(0o777)
+    path = folder / "cache.log"
+    write(cache, log={"path": str(path), "format": "json"})
+    cache.process.send_signal(signal.SIGHUP)
+    blob = origin.blob("team/app", noise(1000))
+
+    def says(*words):
+        """One line has them all."""
+        lines = path.read_text().splitlines() if path.exists() else []
+        return any(all(w in line for w in words) for line in lines)
+
+    wait_until(lambda: says("the configuration is changed"), "the new log tells of the change", 20)
+    for k in (0, 1):
+        with cache.connect_to(k) as c:
+            assert c.request("GET", blob.target).status == 200
+    for k in (0, 1):
+        wait_until(lambda k=k: says(f"listener {k}", "/v2/team/app/blobs"), "both listeners write there")
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+    path.rename(folder / "cache.log.1")
+    cache.process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: cache.get(blob.target) and says("/v2/team/app/blobs"), "it is opened again", 20)
+
+
+def test_a_program_that_is_become_stays_on_its_folder(cache, origin, tmp_path):
+    """Its lock and its children are of that one."""
+    write(cache, dataPath=str(tmp_path / "elsewhere"))
+    cache.process.send_signal(signal.SIGUSR2)
+    cache.wait_log("this is version ")
+    cache.wait_log("the configuration is not changed")
+    assert "dataPath cannot change from " in cache.log()
+    cache.fetch(origin.blob("team/app", noise(1000)))
+    assert len(cache.objects()) == 1 and not (tmp_path / "elsewhere").exists()
+    write(cache, dataPath=str(cache.data))
+    hup(cache)
 
 
 def test_an_address_that_is_taken_changes_nothing(cache, origin, new_cache):
