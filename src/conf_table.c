@@ -272,8 +272,8 @@ static const struct conf_option registry_options[] = {
     {"credentials", CONF_PATH, AT(credentials),
 	.about = "A file of mode 0600 that holds user:password."},
     {"realm", CONF_HOST, AT(realm),
-	.about = "A host, with or without a port, that the registry may send clients to for "
-		 "tokens, besides its own host and registrable domain."},
+	.about = "A host, with or without a port, that the registry may send clients, and the cache with its "
+		 "credentials, to for tokens, besides its own host and registrable domain."},
     {"trusted", CONF_TRUST, AT(trusted),
 	.about = "Whether the registry's word alone opens an object that another upstream "
 		 "delivered. When not said, it does."},

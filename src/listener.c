@@ -190,7 +190,7 @@ make_sets(struct listener *l)
 		const struct conf_registry *r = &conf->server.registries[i];
 
 		l->sets[i] = (struct registry_set){r->scheme, (const char *const *)r->hosts,
-		    (unsigned)r->nhosts, r->ca_path};
+		    (unsigned)r->nhosts, r->ca_path, r->realm};
 	}
 }
 

@@ -148,7 +148,7 @@ child_fork(struct master *m, struct master_child *c, uint64_t now)
 	shm_child_set_state(m->shm, c->number, CHILD_STARTING);
 	shm_heartbeat(m->shm, c->number, now);
 	c->forked_at = now;
-	c->was_ready = c->killed = c->retired = false;
+	c->was_ready = c->killed = c->retired = c->strange = false;
 	c->pid = fork();
 	if (c->pid == 0)
 		child_main(m, c, master);
@@ -359,7 +359,7 @@ master_watchdog(struct master *m, uint64_t now)
 
 		if (c->pid > 0 && c->duty == DUTY_RETIRED)
 			watch_retired(c, now);
-		if (c->pid > 0)
+		if (c->pid > 0 && !c->strange)
 			watch(m, c, now);
 	}
 }

@@ -101,6 +101,7 @@ struct master_child {
 	unsigned failures;   /* deaths in a row that came too early */
 	bool was_ready;
 	bool killed;  /* SIGKILL was sent */
+	bool strange; /* of a program before this one: its heartbeats are in memory that is not ours */
 	bool retired; /* gc: was told to end, so that another takes its place */
 };
 
@@ -170,6 +171,8 @@ bool master_wants(const struct conf *conf, const char *address);
 /* Closes those of addresses that are not of `conf` (NULL: all), and what there are more than `most` of
  * one; the file of a Unix socket goes with it. */
 void master_close_sockets(struct master *m, const struct conf *conf, unsigned most);
+/* Gives the files of Unix sockets the mode and user of this edition. */
+void master_set_all_unix(const struct master_edition *e);
 /* Where clients connect, for people: "127.0.0.1:7000, [::1]:7000". Owned by the caller. */
 char *master_bound_text(const struct master *m);
 

@@ -360,6 +360,7 @@ commit(struct master *m, uint64_t now)
 	m->current = m->next;
 	m->next = NULL;
 	log_set_level(m->current->level);
+	master_set_all_unix(m->current);
 	master_close_sockets(m, conf, UINT32_MAX);
 	master_close_metrics(m, conf);
 	shm_metric_set_wanted(m->shm, conf->server.listeners);

@@ -300,10 +300,8 @@ open_unix(struct master *m, const char *address, const struct master_edition *e)
 	unsigned have, mode = e->conf->server.socket_mode;
 	int fd;
 
-	if (sockets_of(m, address, &have) != NULL) {
-		master_set_unix(address, mode, &e->user);
-		return true;
-	}
+	if (sockets_of(m, address, &have) != NULL)
+		return true; /* its mode changes with all else: master_set_all_unix() */
 	fd = master_listen_unix(address, mode, &e->user);
 	if (fd >= 0)
 		keep(m, address, address, &fd, 1);
@@ -320,6 +318,16 @@ master_open_sockets(struct master *m, const struct master_edition *e)
 						  : !open_internet(m, all->items[i], e->conf))
 			return false;
 	return true;
+}
+
+void
+master_set_all_unix(const struct master_edition *e)
+{
+	const struct conf_list *all = &e->conf->server.addresses;
+
+	for (size_t i = 0; i < all->n; i++)
+		if (master_is_unix(all->items[i]))
+			master_set_unix(all->items[i], e->conf->server.socket_mode, &e->user);
 }
 
 bool

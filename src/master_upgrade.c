@@ -288,6 +288,7 @@ retire_all(struct master *m)
 	for (unsigned i = 0; i < m->nchildren; i++) {
 		struct master_child *c = &m->children[i];
 
+		c->strange = c->pid > 0;
 		if (c->is_gc)
 			master_retire_gc(m);
 		else

@@ -38,6 +38,7 @@ struct registry_set {
 	const char *const *hosts; /* 1 to REGISTRY_MAX_HOSTS, in order */
 	unsigned nhosts;
 	const char *ca_path; /* trusted for it besides the others; NULL: none */
+	const char *realm;   /* a host that it may ask tokens of, besides its own; NULL: none */
 };
 
 /* Set-up of a process; times in milliseconds. Everything is borrowed and outlives it, but for

@@ -231,6 +231,15 @@ begin(struct auth_call *c)
 
 /* --- a 401 ------------------------------------------------------------------------------------ */
 
+/* The realm that the configuration names besides the registry's own; NULL: none. */
+static const char *
+named_realm(const struct auth_call *c)
+{
+	unsigned n = c->r.registry;
+
+	return n > 0 && n <= c->as->config.nsets ? c->as->config.sets[n - 1].realm : NULL;
+}
+
 /* What the answer challenges for, and whether the realm may be told a credential. */
 static void
 read_demand(struct auth_call *c, const struct upstream_answer *a, struct demand *d)
@@ -244,7 +253,7 @@ read_demand(struct auth_call *c, const struct upstream_answer *a, struct demand 
 	if (ch.bearer && !(c->asker == ASKER_CLIENT && ch.basic)) {
 		if (realm_parse(ch.realm, &c->arena, &d->realm) &&
 		    realm_allowed(&d->realm, c->r.scheme,
-			a->host_name != NULL ? a->host_name : c->r.host, NULL)) {
+			a->host_name != NULL ? a->host_name : c->r.host, named_realm(c))) {
 			d->kind = DEMAND_TOKEN;
 			d->service = ch.service;
 			return;

@@ -92,6 +92,20 @@ def test_a_unix_socket_has_its_mode(new_cache_on, short_folder, mode):
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
 
 
+def test_a_change_that_fails_leaves_a_unix_socket_as_it_was(new_cache_on, short_folder):
+    path = f"{short_folder}/socket"
+    cache = new_cache_on(f"unix:{path}", server={"socketMode": "0660"})
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        cache.config["server"]["socketMode"] = "0600"
+        cache.more_addresses.append(f"127.0.0.1:{taken.getsockname()[1]}")
+        cache.config["server"]["address"] = [*cache.config["server"]["address"], *cache.more_addresses[-1:]]
+        cache.config_path.write_text(yaml(cache.config) + "\n")
+        hup(cache, "the configuration is not changed")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
+
+
 def test_a_unix_socket_belongs_to_the_user_of_the_cache(new_cache_on, short_folder):
     if os.geteuid() != 0 or UNPRIVILEGED:
         pytest.skip("needs root")

@@ -583,6 +583,21 @@ def test_one_client_s_token_is_never_another_s(exchanging):
     assert len(wrong) <= 2  # a password that the realm has refused is not told to it at once again
 
 
+@pytest.mark.parametrize("named", ["localhost", "localhost:{port}", "localhost:1", None])
+def test_a_realm_elsewhere_that_the_configuration_names_is_asked(new_realm, new_origin, new_cache, secret, named):
+    realm = new_realm()
+    realm.url = realm.url.replace("127.0.0.1", "localhost")
+    registry = new_origin(profile=TakesTokens(realm))
+    server = config(registry, secret)
+    if named:
+        server["registries"]["corp"]["realm"] = named.format(port=realm.port)
+    cache = new_cache(server=server)
+    blob = registry.blob("team/app", DATA)
+    allowed = named in ("localhost", "localhost:{port}")
+    assert cache.get(blob.target).status == (200 if allowed else 502)
+    assert (len(realm.asked) > 0) == allowed
+
+
 def test_a_client_s_basic_goes_to_no_realm_elsewhere(new_realm, new_origin, new_cache):
     realm = new_realm(users={CLIENT: ["team/app"]})
     origin = new_origin(profile=TakesTokens(realm, f"http://localhost:{realm.port}/token"))
