@@ -128,6 +128,7 @@ struct master {
 	unsigned nchildren;
 	struct master_socket *sockets;
 	unsigned nsockets;
+	unsigned old_sockets; /* how many there were before the edition that comes */
 	struct master_socket *metrics; /* for gc */
 	unsigned nmetrics;
 	uint64_t deadline;   /* of the present phase, when it has one */
@@ -171,6 +172,9 @@ bool master_wants(const struct conf *conf, const char *address);
 /* Closes those of addresses that are not of `conf` (NULL: all), and what there are more than `most` of
  * one; the file of a Unix socket goes with it. */
 void master_close_sockets(struct master *m, const struct conf *conf, unsigned most);
+/* Closes what was opened since there were `before` of them. There may be more than there are listeners: those
+ * that a listener less has left, with connections in their queues. */
+void master_close_new_sockets(struct master *m, unsigned before);
 /* Gives the files of Unix sockets the mode and user of this edition. */
 void master_set_all_unix(const struct master_edition *e);
 /* Where clients connect, for people: "127.0.0.1:7000, [::1]:7000". Owned by the caller. */

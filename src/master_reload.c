@@ -281,9 +281,9 @@ begin(struct master *m)
 	daemon_reloading();
 	e = read_edition(m);
 	n = e != NULL ? e->conf->server.listeners : 0;
+	m->old_sockets = m->nsockets;
 	if (e == NULL || !master_open_sockets(m, e) || !master_open_metrics(m, e->conf)) {
-		master_close_sockets(
-		    m, m->current->conf, m->current->conf->server.listeners);
+		master_close_new_sockets(m, m->old_sockets);
 		log_error("the configuration is not changed");
 		shm_metric_reload(m->shm, false);
 		daemon_reloaded();
@@ -344,7 +344,7 @@ give_up(struct master *m, uint64_t now)
 	retire(m, DUTY_COMING, now);
 	edition_free(&m->next);
 	master_close_metrics(m, m->current->conf);
-	master_close_sockets(m, m->current->conf, m->current->conf->server.listeners);
+	master_close_new_sockets(m, m->old_sockets);
 }
 
 static void

@@ -360,6 +360,19 @@ master_close_sockets(struct master *m, const struct conf *conf, unsigned most)
 	}
 }
 
+void
+master_close_new_sockets(struct master *m, unsigned before)
+{
+	while (m->nsockets > before) {
+		struct master_socket s = m->sockets[--m->nsockets];
+
+		close(s.fd);
+		if (master_is_unix(s.address))
+			master_remove_unix(s.address);
+		free(s.address);
+	}
+}
+
 char *
 master_bound_text(const struct master *m)
 {

@@ -216,6 +216,29 @@ def test_an_address_that_is_taken_changes_nothing(cache, origin, new_cache):
     cache.fetch(origin.blob("team/app", noise(1000)))
 
 
+def test_a_change_that_fails_closes_no_socket_that_was_there(new_cache, origin):
+    """Of three listeners' sockets one listener serves all, with what waits in their queues."""
+    cache = new_cache(origin, server={"listeners": 3})
+
+    def sockets():
+        found = (line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:])
+        ours = {f"socket:[{f[9]}]" for f in found if f[3] == "0A" and f[1].endswith(f":{cache.port:04X}")}
+        folder = pathlib.Path(f"/proc/{cache.master}/fd")
+        return sum(os.readlink(p) in ours for p in folder.iterdir())
+
+    change(cache, listeners=1)
+    hup(cache)
+    assert sockets() == 3
+    address = cache.config["server"]["address"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        change(cache, listeners=5, address=[address, f"127.0.0.1:{taken.getsockname()[1]}"])
+        hup(cache, "the configuration is not changed")
+    assert sockets() == 3
+    change(cache, listeners=2, address=address)
+    hup(cache)
+    cache.fetch(origin.blob("team/app", noise(1000)))
+
+
 def test_another_upstream_is_asked_after_hup(cache, new_origin):
     other = new_origin()
     blob = other.blob("team/app", noise(1000))
