@@ -287,11 +287,12 @@ refused(struct request *req, const struct check_answer *a)
 	refusal_free(&r);
 }
 
-/* An answer about something of another size is not about this object. */
+/* An answer about something of another size is not about this object. To HEAD some proxies say that there is
+ * nothing, of whatever size it is. */
 static bool
 is_other_object(const struct request *req, const struct check_answer *a)
 {
-	return req->hit && a->size >= 0 && (uint64_t)a->size != req->object.size;
+	return req->hit && a->size > 0 && (uint64_t)a->size != req->object.size;
 }
 
 static void

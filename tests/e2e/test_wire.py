@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 import pytest
-from client import MIB
+from client import MIB, Body
 from harness import BINARY, noise
 from script import (DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, OCTETS, Access, Answer, basic,
                     digest_of)
@@ -332,6 +332,17 @@ def test_a_document_comes_back_byte_by_byte_with_its_type(cache, origin, media_t
             assert answer.header("Content-Length") == str(len(data))
             assert answer.body == (data if method == "GET" else b"")
     cache.check_objects()
+
+
+def test_a_head_that_says_a_length_of_nothing_is_no_word_on_the_size(cache, origin):
+    """Proxies that drop a body count what is left of it."""
+    blob = origin.blob("team/app", DATA)
+    blob.head = Answer(body=Body(b""))
+    for _ in ("cold", "hot"):
+        cache.fetch(blob)
+    assert len(origin.fetches(blob)) == 1
+    blob.head = Answer(body=Body(b"another"))
+    assert cache.get(blob.target).status == 502  # that is a word, and not on this object
 
 
 @pytest.mark.parametrize("says_its_digest", [True, False])
