@@ -57,19 +57,22 @@ def change(cache, **server):
 
 
 def test_50_reloads_and_5_upgrades_under_load_fail_no_request(new_cache, origin):
-    """With 16 keep-alive clients and 20 long transfers, some of them cold."""
-    cache = new_cache(origin, server={"listeners": 2, "workers": 40, "drainTimeout": "60s"})
+    """With 16 keep-alive clients and 20 long transfers, which none of all these is without."""
+    cache = new_cache(origin, server={"listeners": 2, "workers": 40, "drainTimeout": "120s", "upstreamTimeout": "120s"})
     small = origin.blob("team/app", noise(20000))
     cache.fetch(small)
     large = [origin.blob("team/app", noise(4 * MIB, n)) for n in range(20)]
-    for blob in large:
-        blob.answer = Answer(rate=0.4e6)
+    gates = [Gate(blob.size - 1) for blob in large]
+    for blob, gate in zip(large, gates):
+        blob.answer = Answer(rate=0.4e6, gate=gate)
     load = Load(cache, small, 16)
     downloads = [Download(cache, blob.target) for blob in large]
     for n in range(50):
         hup(cache)
         if n % 10 == 5:
             upgrade(cache)
+    for gate in gates:
+        gate.open()
     for blob, download in zip(large, downloads):
         answer = download.result()
         assert (answer.status, answer.complete) == (200, True), answer.problem
