@@ -7,7 +7,9 @@
 
 #include "arena.h"
 #include "buf.h"
+#include "clock.h"
 #include "http_basic.h"
+#include "http_date.h"
 #include "log.h"
 #include "registry_token.h"
 #include "xalloc.h"
@@ -26,6 +28,7 @@ struct realm_call {
 	char *form; /* what is left of it is at form + sent */
 	size_t sent;
 	int status;
+	int64_t retry_after;
 	struct buf body;
 	struct arena arena;
 };
@@ -122,8 +125,10 @@ static void
 on_head(void *arg, const struct upstream_answer *a)
 {
 	struct realm_call *c = arg;
+	const char *retry = upstream_header(a, "Retry-After", 0);
 
 	c->status = a->status;
+	c->retry_after = retry != NULL ? http_parse_retry_after(retry, clock_wall()) : 0;
 }
 
 static void
@@ -167,6 +172,7 @@ on_done(void *arg, enum upstream_result r, const char *detail)
 		a.detail = upstream_result_name(r);
 	a.body = buf_len(&c->body) > 0 ? (const void *)buf_data(&c->body) : "";
 	a.n = buf_len(&c->body);
+	a.retry_after = c->retry_after > 0 ? c->retry_after : 0;
 	c->told(c->arg, &a);
 	call_free(c);
 }

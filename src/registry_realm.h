@@ -15,6 +15,7 @@ struct realm_answer {
 	enum upstream_result result;
 	const char *detail; /* of another result than OK */
 	int status;
+	int64_t retry_after; /* seconds, of a 429; 0: it does not say */
 	const void *body;
 	size_t n;
 };

@@ -20,6 +20,7 @@ enum {
 	LOOK_AGAIN_MS = 5, /* at what another listener has been told */
 	WAIT_MAX_MS = 35000,
 	TOKEN_FAILED_MS = 1000, /* between attempts at a realm that does not answer */
+	TOKEN_LIMITED_MAX_S = 3600, /* what is believed of a Retry-After */
 	FETCH_ARENA = 128 * 1024,
 };
 
@@ -207,6 +208,18 @@ got(struct fetch *f, const struct realm_answer *r)
 	end(f, &a);
 }
 
+/* Until when nobody asks again. */
+static uint64_t
+refused_until(const struct realm_answer *r)
+{
+	uint64_t ms = TOKEN_REFUSED_MS;
+
+	if (r->status == 429 && r->retry_after > TOKEN_REFUSED_MS / 1000)
+		ms = 1000 * (uint64_t)(r->retry_after < TOKEN_LIMITED_MAX_S ? r->retry_after
+									     : TOKEN_LIMITED_MAX_S);
+	return clock_ms() + ms;
+}
+
 static void
 on_answer(void *arg, const struct realm_answer *r)
 {
@@ -218,10 +231,10 @@ on_answer(void *arg, const struct realm_answer *r)
 		fail(f, r->result, r->detail);
 	} else if (r->status == 200) {
 		got(f, r);
-	} else if (r->status == 400 || r->status == 401 || r->status == 403) {
+	} else if (r->status == 400 || r->status == 401 || r->status == 403 || r->status == 429) {
 		log_warn("%s://%s refuses a token for %s (%d)", f->want.realm.scheme,
 		    f->want.realm.host, f->want.registry, r->status);
-		shm_token_refuse(f->ts->shm, f->key, clock_ms() + TOKEN_REFUSED_MS);
+		shm_token_refuse(f->ts->shm, f->key, refused_until(r));
 		f->claimed = false;
 		end(f, &refused);
 	} else {

@@ -18,7 +18,8 @@ struct tokens; /* one a process */
 
 enum {
 	TOKEN_LEAST_MS = 60000,   /* no token is thought to live for less: as distribution's client has it */
-	TOKEN_REFUSED_MS = 10000, /* a realm that has said no is not asked again */
+	TOKEN_REFUSED_MS = 10000, /* a realm that has said no is not asked again; one that has said for how long (429),
+	                           * for that long */
 };
 
 /* Everything is borrowed. */

@@ -20,6 +20,7 @@ class Realm:
         self.refresh_tokens = {}             # token -> repositories
         self.asked, self.issued = [], {}     # token -> repository
         self.status, self.location, self.body = None, None, None  # instead of an answer
+        self.retry_after = None
         self.gate = threading.Event()        # answers wait for it
         self.gate.set()
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
@@ -81,6 +82,8 @@ def handler_of(realm):
             self.send_response(status)
             if realm.location:
                 self.send_header("Location", realm.location)
+            if realm.retry_after:
+                self.send_header("Retry-After", realm.retry_after)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -89,6 +89,24 @@ def test_a_realm_that_hangs_takes_no_more_than_the_time_of_one_answer(registry, 
     wait_until(lambda: cache.get(blob.target).status == 200, "the realm is asked again")
 
 
+def test_a_realm_that_limits_is_left_alone_for_as_long_as_it_says(registry, realm, held):
+    """A storm of clients would have it limit us for ever; here they come for longer than any other pause."""
+    cache = held(registry, listeners=2)
+    blob = registry.blob("team/app", DATA)
+    realm.status, realm.retry_after = 429, "13"
+    began = time.monotonic()
+
+    def refused_for_long():
+        assert cache.get(blob.target).status == 502
+        return time.monotonic() - began > 11
+
+    wait_until(refused_for_long, "time has passed", 20)
+    assert len(realm.asked) == 1
+    realm.status = None
+    wait_until(lambda: cache.get(blob.target).status == 200, "it is asked again then", 10)
+    assert len(realm.asked) == 2
+
+
 def test_clients_without_credentials_pull_with_the_cache_s(registry, realm, held):
     cache = held(registry)
     manifest, blobs = registry.image("team/app", "v1", [DATA])
