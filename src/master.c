@@ -225,6 +225,8 @@ set_up(struct master *m, struct conf *conf)
 	shm_disk_set_limits(m->shm, conf->gc.disk_max_size, conf->gc.disk_min_free);
 	conf_auth_warn(conf);
 	conf_tls_say(conf);
+	if (geteuid() == 0 && !m->current->user.change)
+		log_info("the children run as root: with `user` they give that up");
 	edition_hide_secrets(m->current);
 	m->last_turn = clock_ms();
 	m->doubt.errors = shm_counter_sum(m->shm, COUNT_INDEX_ERRORS);

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from client import MIB, PATIENCE
-from harness import BINARY, give, is_sanitized, noise, wait_until, yaml
+from harness import BINARY, UNPRIVILEGED, give, is_sanitized, noise, wait_until, yaml
 from test_reload import change, hup
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -105,6 +105,12 @@ def as_nobody(new_cache, origin):
     cache.data.mkdir()
     give(cache.folder, "nobody")
     return cache
+
+
+def test_it_is_said_that_children_run_as_root(cache, as_nobody):
+    assert UNPRIVILEGED or "the children run as root" in cache.log()
+    as_nobody.start()
+    assert "the children run as root" not in as_nobody.log()
 
 
 def test_the_lock_is_the_user_s(as_nobody):
