@@ -176,7 +176,7 @@ def test_tags_of_objects_that_are_gone_are_forgotten(new_cache, origin, tmp_path
     cache.start()
     wait_for(cache, "index_records", 0, database="objects")
     wait_for(cache, "index_records", 0, database="names")
-    assert re.search(r"pass: .* forgotten=[1-9]", cache.log())
+    cache.wait_log(r"pass: .* forgotten=[1-9]")
     pull(1)
     wait_passes(cache, 2)
     assert Metrics(cache)("index_records", database="names") == 1

@@ -1,4 +1,5 @@
 """What children give up: root, new privileges, core dumps, system calls, writing elsewhere."""
+import contextlib
 import grp
 import os
 import pathlib
@@ -143,9 +144,14 @@ def test_no_core_has_a_key_of_tls_in_it(new_cache, origin, pki, later):
     if later:
         change(cache, **tls)
         hup(cache)
-    for pid in (cache.master, *cache.children()):
-        limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
-        assert re.search(r"Max core file size +0 +0 ", limits), pid
+
+    def have_none():
+        """Those that retired are gone then."""
+        with contextlib.suppress(FileNotFoundError):
+            return all(re.search(r"Max core file size +0 +0 ", pathlib.Path(f"/proc/{pid}/limits").read_text())
+                       for pid in (cache.master, *cache.children()))
+
+    wait_until(have_none, "no process of the cache may write a core")
 
 
 def test_a_configuration_that_anybody_may_write_is_refused(tmp_path):
