@@ -1,6 +1,5 @@
 """The pass removes from the store what does not belong there, and nothing else."""
 import os
-import re
 import subprocess
 
 from client import KIB, MIB
