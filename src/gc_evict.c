@@ -26,7 +26,7 @@ enum {
 	WAITED_FOR_MS = 50, /* while a leader lacks room: others' fills end, and become objects */
 	FAILED_MS = 10000,
 	LOG_MS = 10000,
-	FREE_SOON_MS = 2000,
+	FREE_SOON_MS = 1000, /* a leader waits for twice as long */
 	BUCKETS = 256,
 };
 
@@ -158,23 +158,31 @@ note_not_free_yet(struct gc *g, uint64_t free_before, uint64_t bytes)
 	uint64_t now = clock_ms(), free_now = store_free(g->store);
 	uint64_t freed = free_now > free_before ? free_now - free_before : 0;
 
-	if (now >= ev->free_soon_until)
-		ev->free_soon = 0;
 	if (freed >= bytes / 2)
 		return;
+	if (ev->free_soon == 0)
+		ev->free_then = free_now;
 	ev->free_soon += bytes - freed;
 	ev->free_soon_until = now + FREE_SOON_MS;
+}
+
+/* They have become free, or were waited for long enough. */
+static bool
+is_over(const struct gc_evict *ev, uint64_t free_now)
+{
+	return clock_ms() >= ev->free_soon_until ||
+	    (free_now > ev->free_then && free_now - ev->free_then >= ev->free_soon / 2);
 }
 
 static uint64_t
 free_with_pending(struct gc *g)
 {
+	struct gc_evict *ev = &g->evict;
 	uint64_t bytes = store_free(g->store);
 
-	if (clock_ms() < g->evict.free_soon_until &&
-	    __builtin_add_overflow(bytes, g->evict.free_soon, &bytes))
-		return UINT64_MAX;
-	return bytes;
+	if (ev->free_soon > 0 && is_over(ev, bytes))
+		ev->free_soon = 0;
+	return __builtin_add_overflow(bytes, ev->free_soon, &bytes) ? UINT64_MAX : bytes;
 }
 
 /* As many as are needed for `excess` bytes, and no more than a batch. False: nothing can be removed,

@@ -92,7 +92,8 @@ struct gc_evict {
 	uint64_t objects, bytes;  /* evicted since it was logged last … */
 	int64_t age;              /* … and for how long the last of them had been unused, seconds */
 	uint64_t logged_ms;
-	uint64_t free_soon;       /* bytes evicted that the file system does not call free yet … */
+	uint64_t free_soon;       /* bytes evicted that the file system does not call free yet, … */
+	uint64_t free_then;       /* … what it called free when it did not, … */
 	uint64_t free_soon_until; /* … and how long they are waited for, clock_ms */
 };
 
