@@ -24,7 +24,9 @@ static const char *const known[] = {
 bool
 media_is_signed(const char *type)
 {
-	return strcmp(type, docker_signed) == 0;
+	size_t n = strcspn(type, "; \t");
+
+	return n == strlen(docker_signed) && strncmp(type, docker_signed, n) == 0;
 }
 
 /* NULL: it has none that is a manifest's. */

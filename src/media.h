@@ -15,7 +15,7 @@ enum {
 bool media_of_manifest(const char *text, size_t n, char out[MEDIA_TYPE_SIZE])
     __attribute__((warn_unused_result));
 
-/* A signed manifest of Docker's schema 1? Its digest is not that of its bytes, but of what was signed (the payload
+/* A signed manifest of Docker's schema 1? `type` is a Content-Type, with parameters or without. Its digest is not that of its bytes, but of what was signed (the payload
  * without its signatures: manifest/schema1 of distribution), so the cache cannot check it. */
 bool media_is_signed(const char *type);
 

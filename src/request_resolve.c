@@ -47,14 +47,6 @@ pass_instead(struct resolve *r)
 	request_drive(req->conn);
 }
 
-/* Its digest is the registry's to say (media.h). */
-static bool
-is_signed_type(struct request *req, const char *type)
-{
-	return type != NULL &&
-	    media_is_signed(arena_strndup(&req->arena, type, strcspn(type, "; \t")));
-}
-
 static void
 on_head(void *arg, const struct upstream_answer *a)
 {
@@ -66,8 +58,8 @@ on_head(void *arg, const struct upstream_answer *a)
 		return;
 	}
 	r->req->first_host = a->host;
-	if (is_signed_type(r->req, type)) {
-		pass_instead(r);
+	if (type != NULL && media_is_signed(type)) {
+		pass_instead(r); /* its digest is the registry's to say */
 		return;
 	}
 	notes_take(&r->req->notes, a);

@@ -95,13 +95,9 @@ def test_a_unix_socket_has_its_mode(new_cache_on, short_folder, mode):
 def test_a_change_that_fails_leaves_a_unix_socket_as_it_was(new_cache_on, short_folder):
     path = f"{short_folder}/socket"
     cache = new_cache_on(f"unix:{path}", server={"socketMode": "0660"})
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         cache.config["server"]["socketMode"] = "0600"
-        cache.more_addresses.append(f"127.0.0.1:{taken.getsockname()[1]}")
-        cache.config["server"]["address"] = [*cache.config["server"]["address"], *cache.more_addresses[-1:]]
-        cache.config_path.write_text(yaml(cache.config) + "\n")
+        set_addresses(cache, *cache.config["server"]["address"], f"127.0.0.1:{taken.getsockname()[1]}")
         hup(cache, "the configuration is not changed")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
 

@@ -17,6 +17,16 @@ def verify(cache, *more, **environment):
                           env={**os.environ, **environment})
 
 
+@pytest.fixture
+def sick_store(new_cache, origin, small_disk, tmp_path):
+    """A stopped cache of three objects, and the faults of its disk."""
+    cache = new_cache(origin, dataPath=str(small_disk("16m")))
+    for n in range(3):
+        cache.fetch(origin.blob("team/app", noise(9 * KIB, n)))
+    cache.stop()
+    return cache, Faults(tmp_path, cache.data)
+
+
 def test_one_flipped_byte_in_each_of_100_layers_is_found_100_times(cache, origin):
     rng = random.Random(7)
     blobs = [origin.blob("team/app", noise(rng.choice([1, 100, 70 * KIB, 300 * KIB]) + n, n))
@@ -94,16 +104,6 @@ def test_only_what_the_disk_has_lost_is_removed(sick_store, error, status):
     assert done.returncode == status
     assert len(cache.objects()) == (3 if status == 3 else 0)
     assert done.stdout.count(", removed\n") == 3 - len(cache.objects())
-
-
-@pytest.fixture
-def sick_store(new_cache, origin, small_disk, tmp_path):
-    """A stopped cache of three objects, and the faults of its disk."""
-    cache = new_cache(origin, dataPath=str(small_disk("16m")))
-    for n in range(3):
-        cache.fetch(origin.blob("team/app", noise(9 * KIB, n)))
-    cache.stop()
-    return cache, Faults(tmp_path, cache.data)
 
 
 def test_there_is_nothing_to_check(new_cache, origin, tmp_path):
