@@ -1,8 +1,6 @@
 /* Bringing the index to the disk, once a second. How long that takes is the disk's to say: seconds, when others
  * write a lot. So a thread waits for it, while gc evicts and answers who asks for its health. */
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +11,7 @@
 #include "gc_private.h"
 #include "index.h"
 #include "log.h"
+#include "thread.h"
 #include "xalloc.h"
 
 enum { LOOK_MS = 5 };
@@ -36,19 +35,6 @@ run(void *arg)
 	return NULL;
 }
 
-static int
-start(struct gc_sync *s)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&s->thread, NULL, run, s);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return rc;
-}
-
 static void
 discard(struct gc *g)
 {
@@ -67,7 +53,10 @@ gc_sync_begin(struct gc *g)
 	if (g->sync != NULL)
 		return;
 	g->sync = xcalloc(1, sizeof(*g->sync));
-	rc = index_dup_files(g->ix, g->sync->fds) ? start(g->sync) : errno;
+	if (index_dup_files(g->ix, g->sync->fds))
+		rc = thread_start(&g->sync->thread, run, g->sync);
+	else
+		rc = errno;
 	if (rc == 0)
 		return;
 	log_warn("the index cannot be synced now: %s", strerror(rc));

@@ -7,7 +7,6 @@
 
 #include <crypt.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -19,6 +18,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "thread.h"
 #include "users.h"
 #include "xalloc.h"
 
@@ -233,18 +233,6 @@ on_tried(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-static void
-start_thread(struct login *l)
-{
-	sigset_t all, before;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	if (pthread_create(&l->thread, NULL, try_all, l) != 0)
-		fatal("cannot start the thread that tries passwords");
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-}
-
 struct login *
 login_new(struct event_base *base, const struct users *users, const uint8_t key[SECRET_BYTES])
 {
@@ -258,7 +246,8 @@ login_new(struct event_base *base, const struct users *users, const uint8_t key[
 	if (l->tried_fd < 0 || l->tried == NULL || event_add(l->tried, NULL) != 0 ||
 	    pthread_mutex_init(&l->lock, NULL) != 0 || pthread_cond_init(&l->work, NULL) != 0)
 		panic("cannot make what passwords are tried with");
-	start_thread(l);
+	if (thread_start(&l->thread, try_all, l) != 0)
+		fatal("cannot start the thread that tries passwords");
 	return l;
 }
 
